@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+
+#include "block.h"
+#include "error.h"
+#include "persist.h"
+
+void dh_media_init(struct dh_media *media, char *base, const struct dh_superblock *sb)
+{
+	media->base = base;
+	media->table = (uint64_t *)(base + sb->table_offset);
+	media->first_chunk = sb->first_chunk;
+	media->chunks = sb->size / DH_CHUNK_SIZE;
+}
+
+static int read_word(const struct dh_media *media, const uint64_t *at, uint64_t *payload)
+{
+	uint64_t word = __atomic_load_n(at, __ATOMIC_ACQUIRE);
+
+	if (!dh_word_valid(word, dh_media_offset(media, at)))
+		return -EBADMSG;
+	*payload = dh_word_payload(word);
+	return 0;
+}
+
+uint64_t dh_chunk_payload(enum dh_chunk_kind kind, uint64_t length)
+{
+	return kind | length << 8;
+}
+
+int dh_chunk_read(const struct dh_media *media, uint64_t chunk, struct dh_chunk_word *word)
+{
+	const uint64_t *at = &media->table[chunk];
+	uint64_t payload = 0;
+
+	/* 0: never written. */
+	if (__atomic_load_n(at, __ATOMIC_ACQUIRE) && read_word(media, at, &payload))
+		return dh_fail(EBADMSG, "the pool is damaged: chunk word %llu fails its check",
+			       (unsigned long long)chunk);
+	word->kind = payload & 0xf;
+	word->live = payload & DH_CHUNK_LIVE;
+	word->length = payload >> 8;
+	return 0;
+}
+
+uint64_t dh_span_payload(enum dh_span_kind kind, unsigned class, unsigned units)
+{
+	return kind | class << 8 | units << 16;
+}
+
+struct dh_span_record *dh_span_record(const struct dh_media *media, uint64_t chunk,
+				      unsigned unit)
+{
+	return (struct dh_span_record *)(media->base + chunk * DH_CHUNK_SIZE) + unit;
+}
+
+int dh_span_read(const struct dh_media *media, uint64_t chunk, unsigned unit,
+		 struct dh_span_word *word)
+{
+	uint64_t payload;
+
+	if (read_word(media, &dh_span_record(media, chunk, unit)->descriptor, &payload))
+		return dh_fail(EBADMSG, "the pool is damaged: span %u of chunk %llu fails its "
+			       "check", unit, (unsigned long long)chunk);
+	word->kind = payload & 0xf;
+	word->class = payload >> 8 & 0xff;
+	word->units = payload >> 16 & 0xff;
+	return 0;
+}
+
+void dh_span_block(const struct dh_media *media, uint64_t chunk, unsigned unit,
+		   unsigned class, unsigned index, struct dh_block *block)
+{
+	uint64_t first = 0;
+
+	dh_span_blocks(class, unit, &first);
+	block->size = dh_class_size(class);
+	block->offset = chunk * DH_CHUNK_SIZE + first + index * block->size;
+	block->word = &dh_span_record(media, chunk, unit)->bitmap[index / DH_WORD_BITS];
+	block->mask = UINT64_C(1) << index % DH_WORD_BITS;
+}
+
+static int block_in_spans(const struct dh_media *media, uint64_t offset,
+			  struct dh_block *block)
+{
+	uint64_t chunk = offset / DH_CHUNK_SIZE, in_chunk = offset % DH_CHUNK_SIZE;
+	unsigned unit = (unsigned)(in_chunk / DH_UNIT_SIZE), count;
+	uint64_t first = 0, index;
+	struct dh_span_word span;
+	int err = dh_span_read(media, chunk, unit, &span);
+
+	if (!err && span.kind == DH_SPAN_TAIL && span.units <= unit) {
+		unit -= span.units;
+		err = dh_span_read(media, chunk, unit, &span);
+	}
+	if (err)
+		return err;
+	if (span.kind != DH_SPAN_HEAD || span.class >= DH_CLASSES ||
+	    span.units != dh_class_units(span.class))
+		return -EINVAL;
+	count = dh_span_blocks(span.class, unit, &first);
+	if (in_chunk < first)
+		return -EINVAL;
+	index = (in_chunk - first) / dh_class_size(span.class);
+	if (index >= count)
+		return -EINVAL;
+	dh_span_block(media, chunk, unit, span.class, (unsigned)index, block);
+	return 0;
+}
+
+int dh_block_at(const struct dh_media *media, uint64_t offset, struct dh_block *block)
+{
+	uint64_t chunk = offset / DH_CHUNK_SIZE, head = chunk;
+	struct dh_chunk_word word;
+	int err;
+
+	if (chunk < media->first_chunk || chunk >= media->chunks)
+		return -EINVAL;
+	err = dh_chunk_read(media, chunk, &word);
+	if (!err && word.kind == DH_CHUNK_HUGE_TAIL && word.length <= chunk &&
+	    chunk - word.length >= media->first_chunk) {
+		head = chunk - word.length;
+		err = dh_chunk_read(media, head, &word);
+	}
+	if (err)
+		return err;
+	if (word.kind == DH_CHUNK_SPANS && head == chunk)
+		return block_in_spans(media, offset, block);
+	if (word.kind != DH_CHUNK_HUGE_HEAD || chunk - head >= word.length ||
+	    word.length > media->chunks - head)
+		return -EINVAL;
+	block->offset = head * DH_CHUNK_SIZE;
+	block->size = word.length * DH_CHUNK_SIZE;
+	block->word = &media->table[head];
+	block->mask = DH_CHUNK_LIVE;
+	return 0;
+}
+
+static int word_damaged(uint64_t offset)
+{
+	return dh_fail(EBADMSG, "the pool is damaged: the word at %#llx fails its check",
+		       (unsigned long long)offset);
+}
+
+int dh_block_live(const struct dh_media *media, const struct dh_block *block)
+{
+	uint64_t payload;
+
+	if (read_word(media, block->word, &payload))
+		return word_damaged(dh_media_offset(media, block->word));
+	return (payload & block->mask) != 0;
+}
+
+int dh_block_set_live(const struct dh_media *media, const struct dh_block *block, bool live)
+{
+	uint64_t offset = dh_media_offset(media, block->word);
+	uint64_t seen = __atomic_load_n(block->word, __ATOMIC_ACQUIRE);
+	uint64_t payload;
+
+	do {
+		if (!dh_word_valid(seen, offset))
+			return word_damaged(offset);
+		payload = dh_word_payload(seen);
+		payload = live ? payload | block->mask : payload & ~block->mask;
+	} while (!dh_compare_store64(block->word, &seen, dh_word_make(payload, offset)));
+	return 0;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Blocks as the media knows them: which block a byte of the pool belongs to, and whether it
+ * lives.  Reads chunk words and span records alone, takes no lock, and believes nothing:
+ * every word is checked.
+ */
+#ifndef DH_BLOCK_H
+#define DH_BLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "format.h"
+
+struct dh_media {
+	char *base;
+	uint64_t *table;		/* the chunk table */
+	uint64_t first_chunk;
+	uint64_t chunks;		/* of the file, those in front of the first included */
+};
+
+void dh_media_init(struct dh_media *media, char *base, const struct dh_superblock *sb);
+
+static inline uint64_t dh_media_offset(const struct dh_media *media, const void *at)
+{
+	return (uint64_t)((const char *)at - media->base);
+}
+
+struct dh_block {
+	uint64_t offset;
+	uint64_t size;
+	uint64_t *word;			/* that says whether it lives: one bit of it */
+	uint64_t mask;
+};
+
+/* What a chunk word says. */
+struct dh_chunk_word {
+	enum dh_chunk_kind kind;
+	bool live;
+	uint64_t length;		/* of a head, in chunks; of a tail, the distance */
+};
+
+#define DH_CHUNK_LIVE (UINT64_C(1) << 4)
+
+uint64_t dh_chunk_payload(enum dh_chunk_kind kind, uint64_t length);
+/* -EBADMSG: the word fails its check. */
+int dh_chunk_read(const struct dh_media *media, uint64_t chunk, struct dh_chunk_word *word);
+
+struct dh_span_word {
+	enum dh_span_kind kind;
+	unsigned class;
+	unsigned units;			/* of a head; of a tail, the distance */
+};
+
+uint64_t dh_span_payload(enum dh_span_kind kind, unsigned class, unsigned units);
+struct dh_span_record *dh_span_record(const struct dh_media *media, uint64_t chunk,
+				      unsigned unit);
+/* -EBADMSG: the descriptor fails its check. */
+int dh_span_read(const struct dh_media *media, uint64_t chunk, unsigned unit,
+		 struct dh_span_word *word);
+
+/* Block number @index of the span of @class at @unit of @chunk. */
+void dh_span_block(const struct dh_media *media, uint64_t chunk, unsigned unit,
+		   unsigned class, unsigned index, struct dh_block *block);
+
+/*
+ * The block that the byte at @offset lies in, live or not.
+ * -EINVAL: in none; -EBADMSG: a word that would tell is damaged.
+ */
+int dh_block_at(const struct dh_media *media, uint64_t offset, struct dh_block *block);
+
+/* 1 or 0; -EBADMSG: the word that would tell is damaged. */
+int dh_block_live(const struct dh_media *media, const struct dh_block *block);
+
+/* Stores the block's state in place; flushes nothing.  -EBADMSG: the word is damaged. */
+int dh_block_set_live(const struct dh_media *media, const struct dh_block *block, bool live);
+
+#endif

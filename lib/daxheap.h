@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * daxheap: a heap in a file on persistent memory.
+ *
+ * A pool is one file.  Blocks are taken with daxheap_alloc(), which reserves: a reservation
+ * costs no flush and is gone after a crash or a close.  A block begins to live when
+ * daxheap_publish() stores its reference into a slot, and ends when daxheap_free() clears
+ * that slot; each of these is one atomic and durable step.  So there is no moment, also not
+ * in a power cut, in which a block is reachable and free, or allocated and lost.
+ *
+ * A slot is an 8-byte word of type daxheap_ref in the pool: that of a named root, or one
+ * inside a live block.  Slots belong to the heap: read them as you like, but once their
+ * block is published only the calls below may write them.  Before that, the words of a
+ * reserved block that are to be slots must be set to 0 and made durable with the rest of
+ * its content.
+ *
+ *	struct daxheap *heap;
+ *	daxheap_ref *root;
+ *	void *block;
+ *
+ *	daxheap_open("/mnt/pmem/pool", 0, &heap);
+ *	daxheap_root(heap, "greeting", &root);
+ *	daxheap_alloc(heap, 32, &block);
+ *	strcpy(block, "hello");
+ *	daxheap_persist(heap, block, 32);	// the content, durable first
+ *	daxheap_publish(heap, root, block);	// then what leads to it
+ *	daxheap_close(heap);
+ *
+ * Errors.  Functions return 0 (or a count where that is said) or a negative errno, and
+ * leave a sentence that says what to do in daxheap_errormsg().  An output parameter is
+ * written on success alone.  Besides those named at each function, every function that
+ * writes can return
+ *
+ *	-EROFS	the pool was opened read-only
+ *	-EIO	the system refused to make data durable (msync), now or earlier; what was
+ *		acknowledged before is safe, the call's own effect may or may not be there;
+ *		close and open again
+ *	-EPERM	called in a child after fork(): the heap belongs to the parent
+ *
+ * Threads.  Any number of threads may call on one heap at the same time, all functions but
+ * daxheap_close().  Two that work on the same slot are ordered, and the loser of a race
+ * gets an error.  The heap orders nothing else: what a reader may follow while another
+ * thread frees it is the application's matter.
+ *
+ * Durability.  "Durable" means: there after a power cut, in the mode that
+ * daxheap_get_info() reports.  With DAXHEAP_MAP_SYNC a flush is of CPU cache lines and a
+ * fence an instruction; in the other modes the fence is msync(), which is slower.
+ */
+#ifndef DAXHEAP_H
+#define DAXHEAP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define DAXHEAP_API __attribute__((visibility("default")))
+
+struct daxheap;
+
+/* A persistent reference: offset in bytes from the start of the pool; 0 is null. */
+typedef uint64_t daxheap_ref;
+
+/* Flags of daxheap_open() and daxheap_create(). */
+enum {
+	/* Fail with -EOPNOTSUPP where MAP_SYNC can't be had, instead of falling to msync. */
+	DAXHEAP_REQUIRE_MAP_SYNC = 1 << 0,
+	/* See and change nothing on media; see daxheap_open(). */
+	DAXHEAP_READ_ONLY = 1 << 1,
+};
+
+enum daxheap_durability {
+	/* DAX, mapped with MAP_SYNC: cache-line flushes (none with eADR), fences. */
+	DAXHEAP_MAP_SYNC = 1,
+	/* DAX without MAP_SYNC (virtio-pmem): cache-line flushes, and msync at each fence. */
+	DAXHEAP_DAX_MSYNC = 2,
+	/* Page cache: msync at each fence; on tmpfs nothing outlives the machine. */
+	DAXHEAP_PAGE_CACHE = 3,
+	/* Read-only open: nothing is written. */
+	DAXHEAP_NOTHING_WRITTEN = 4,
+};
+
+/*
+ * Makes a new pool file of @size bytes (8 MiB to 16 TiB, rounded up to 2 MiB), all of it
+ * allocated on the file system, and opens it.  An existing file is never touched.
+ *
+ * Durable when it returns: the pool and its name.  After a crash half way the file is not
+ * taken for a pool; on an error it is removed.
+ *
+ * -EEXIST	there is a file of that name
+ * -ENOSPC	the file system has not enough space
+ * -EINVAL	size or flags out of range
+ * -EOPNOTSUPP	MAP_SYNC demanded and not to be had
+ * or what open(2), fallocate(2) and mmap(2) say.
+ */
+DAXHEAP_API int daxheap_create(const char *path, uint64_t size, unsigned flags,
+			       struct daxheap **heap);
+
+/*
+ * Opens a pool: takes its lock, checks superblock and log, and replays what a crash left
+ * behind.  Durable when it returns: every operation that had returned before the crash,
+ * and each that was in flight either wholly or not at all.
+ *
+ * With DAXHEAP_READ_ONLY it needs no write permission, changes no byte of the file (what
+ * must be replayed is replayed in memory) and shares the pool with other read-only opens.
+ *
+ * -EBUSY	the pool is open elsewhere, in this process or another
+ * -EMEDIUMTYPE	the file is no pool
+ * -EBADMSG	the pool is damaged; the message says where
+ * -EPROTONOSUPPORT a newer library made it; -EROFS: read-only opens work
+ * -EOPNOTSUPP	MAP_SYNC demanded and not to be had
+ * or what open(2) and mmap(2) say.
+ */
+DAXHEAP_API int daxheap_open(const char *path, unsigned flags, struct daxheap **heap);
+
+/*
+ * Closes @heap (NULL is allowed) and gives up the lock.  No other thread may be inside a
+ * call.  Reservations are cancelled; all else was durable before.  Pointers into the pool
+ * are void.
+ */
+DAXHEAP_API void daxheap_close(struct daxheap *heap);
+
+/*
+ * Reserves a block of at least @size bytes (1 byte to the whole pool).  Its content is
+ * undefined.  A block whose size is a multiple of 512 or 4096 is aligned to that, one of a
+ * power of two up to 4096 to its size, any other to 16 bytes.  Nothing is durable: the
+ * block is free again after a crash or daxheap_close().
+ *
+ * -ENOMEM	no free space of that size in the pool
+ * -EINVAL	@size is 0
+ */
+DAXHEAP_API int daxheap_alloc(struct daxheap *heap, size_t size, void **block);
+
+/*
+ * Gives back a block that was reserved and not published.
+ *
+ * -EINVAL	@block is not such a block
+ */
+DAXHEAP_API int daxheap_cancel(struct daxheap *heap, void *block);
+
+/*
+ * Makes the reserved @block live and stores its reference into the empty @slot.
+ * Durable when it returns: both.  One flushed line and one fence.  The content is not
+ * flushed: call daxheap_persist() on it before, from the same thread.
+ *
+ * -EEXIST	the slot is not empty
+ * -EINVAL	@block is not the start of a reserved block, or @slot not a word of a live
+ *		block or root
+ */
+DAXHEAP_API int daxheap_publish(struct daxheap *heap, daxheap_ref *slot, void *block);
+
+/*
+ * Clears @slot and frees the block it refers to.  Durable when it returns: both.  Blocks
+ * that the freed block refers to are not freed with it.
+ *
+ * -ENOENT	the slot is empty
+ * -EINVAL	@slot is not a word of a live block or root, or holds no reference to a
+ *		live block (then nothing is changed)
+ */
+DAXHEAP_API int daxheap_free(struct daxheap *heap, daxheap_ref *slot);
+
+/*
+ * daxheap_free() and daxheap_publish() in one atomic step: @slot goes from the live block
+ * it refers to, which is freed, to the reserved @block.  Content as for daxheap_publish().
+ *
+ * Errors of both.
+ */
+DAXHEAP_API int daxheap_replace(struct daxheap *heap, daxheap_ref *slot, void *block);
+
+/*
+ * The slot of the root named @name (1 to 47 bytes); it is made, empty and durable, if
+ * there is none.  A pool has 64 roots, and they stay.
+ *
+ * -ENOENT	no such root, in a pool that is open read-only
+ * -ENOSPC	all 64 names are taken
+ * -EINVAL	empty or long name
+ */
+DAXHEAP_API int daxheap_root(struct daxheap *heap, const char *name, daxheap_ref **slot);
+
+struct daxheap_block {
+	daxheap_ref ref;
+	uint64_t size;		/* usable bytes */
+};
+
+/*
+ * Steps through the live blocks in the order of their references.  Start with a zeroed
+ * @block; each call replaces it by the next.  Returns 1, or 0 at the end.  Blocks that
+ * others publish or free meanwhile may or may not be seen.
+ */
+DAXHEAP_API int daxheap_next(struct daxheap *heap, struct daxheap_block *block);
+
+/* Bytes that fit into the live or reserved @block, or -EINVAL if it is none. */
+DAXHEAP_API int64_t daxheap_usable_size(struct daxheap *heap, const void *block);
+
+/*
+ * Makes @size bytes at @addr durable: flushes their lines and fences.
+ * -EINVAL: the range is not inside the pool.
+ */
+DAXHEAP_API int daxheap_persist(struct daxheap *heap, const void *addr, size_t size);
+
+/* The two halves of daxheap_persist(), to flush several ranges under one fence.  A fence
+ * covers the flushes of its own thread alone. */
+DAXHEAP_API int daxheap_flush(struct daxheap *heap, const void *addr, size_t size);
+DAXHEAP_API int daxheap_fence(struct daxheap *heap);
+
+struct daxheap_info {
+	uint64_t size;			/* bytes of the file */
+	uint32_t format_version;
+	enum daxheap_durability durability;
+	uint64_t compat, ro_compat, incompat;	/* feature flags */
+	uint8_t uuid[16];
+	uint64_t created_s;		/* seconds since the epoch */
+	uint64_t replayed;		/* log records that this open replayed */
+	uint64_t live_blocks, live_bytes;
+	uint64_t reserved_blocks, reserved_bytes;
+	uint64_t fences, flushed_lines;	/* since the open */
+};
+
+/* What is known of the open pool. */
+DAXHEAP_API int daxheap_get_info(struct daxheap *heap, struct daxheap_info *info);
+
+/* A word for people, such as "MAP_SYNC: cache-line flushes". */
+DAXHEAP_API const char *daxheap_durability_name(enum daxheap_durability durability);
+
+struct daxheap_place {
+	char fs_type[32];		/* "ext4" */
+	char mount_options[256];
+	char block_device[64];		/* "pmem0"; empty: none seen */
+	char namespace_name[64];	/* "namespace0.0"; empty: not on pmem */
+	char persistence_domain[32];	/* of the region: "memory_controller", "cpu_cache",
+					 * "unknown"; empty: not on pmem */
+	int dax;			/* 1 if the file is accessed by DAX (statx) */
+};
+
+/*
+ * Tells what lies under the file or folder @path, as far as the caller may see it.
+ * -ENOENT and what statx(2) says.
+ */
+DAXHEAP_API int daxheap_get_place(const char *path, struct daxheap_place *place);
+
+/*
+ * Puts an intact superblock copy in place of a damaged superblock, or the other way round.
+ * Returns 1 if it did, 0 if both were intact.
+ *
+ * -EMEDIUMTYPE	neither is there: the file is no pool
+ * -EBADMSG	both are damaged
+ * -EBUSY	the pool is open
+ */
+DAXHEAP_API int daxheap_repair(const char *path);
+
+/* What went wrong in the calling thread's last failing call, and what to do. */
+DAXHEAP_API const char *daxheap_errormsg(void);
+
+/* The version of the library, "0.1.0". */
+DAXHEAP_API const char *daxheap_version(void);
+
+/* Conversions; @heap is the open pool that the reference or address belongs to.  The
+ * first word of struct daxheap is the address of the pool, and stays so. */
+static inline void *daxheap_ptr(const struct daxheap *heap, daxheap_ref ref)
+{
+	return ref ? *(char *const *)heap + ref : NULL;
+}
+
+static inline daxheap_ref daxheap_ref_of(const struct daxheap *heap, const void *addr)
+{
+	return addr ? (daxheap_ref)((const char *)addr - *(char *const *)heap) : 0;
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

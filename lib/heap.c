@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Create, open, close. */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "heap.h"
+#include "super.h"
+
+static atomic_uint fork_generation;
+
+static void in_child(void)
+{
+	atomic_fetch_add(&fork_generation, 1);
+}
+
+__attribute__((constructor)) static void watch_fork(void)
+{
+	pthread_atfork(NULL, NULL, in_child);
+}
+
+int dh_check_usable(const struct daxheap *heap)
+{
+	if (heap->fork_generation != atomic_load(&fork_generation))
+		return dh_fail(EPERM, "the pool was opened before fork(): the child may not use "
+			       "it; open it in one process alone");
+	return 0;
+}
+
+int dh_check_writable(const struct daxheap *heap)
+{
+	if (heap->flags & DAXHEAP_READ_ONLY)
+		return dh_fail(EROFS, "the pool is open read-only");
+	return dh_check_usable(heap);
+}
+
+static struct daxheap *new_heap(unsigned flags)
+{
+	struct daxheap *heap = calloc(1, sizeof(*heap));
+
+	if (!heap) {
+		dh_fail(ENOMEM, "no memory for the heap");
+		return NULL;
+	}
+	heap->flags = flags;
+	heap->fork_generation = atomic_load(&fork_generation);
+	pthread_mutex_init(&heap->root_lock, NULL);
+	for (unsigned i = 0; i < DH_STRIPES; i++)
+		pthread_mutex_init(&heap->stripes[i], NULL);
+	return heap;
+}
+
+static void free_heap(struct daxheap *heap)
+{
+	for (unsigned i = 0; i < DH_STRIPES; i++)
+		pthread_mutex_destroy(&heap->stripes[i]);
+	pthread_mutex_destroy(&heap->root_lock);
+	free(heap);
+}
+
+/* Reads log and blocks of the mapped pool. */
+static int start(struct daxheap *heap)
+{
+	struct dh_record *records;
+	size_t count;
+	int err;
+
+	dh_media_init(&heap->media, heap->base, &heap->sb);
+	/* A name may be in the CPU's cache alone after a kill; the log's fence covers it. */
+	dh_flush(&heap->persist, heap->base + DH_ROOTS_OFFSET,
+		 DH_ROOTS * sizeof(struct dh_root));
+	err = dh_log_open(&heap->log, heap->base, &heap->persist, dh_pool_seed(&heap->sb),
+			  &records, &count);
+	if (err)
+		return err;
+	err = dh_roots_check(heap);
+	if (!err)
+		err = dh_recover(heap, records, count);
+	free(records);
+	heap->replayed = count;
+	if (!err)
+		err = dh_space_open(&heap->space, &heap->media, &heap->persist, &heap->log);
+	if (err)
+		dh_log_close(&heap->log);
+	return err;
+}
+
+/* Maps the file of which heap->sb tells, and starts. */
+static int map_and_start(struct daxheap *heap, const char *path, bool format)
+{
+	int err;
+
+	heap->mapping.size = heap->sb.size;
+	err = dh_mapping_map(&heap->mapping, path, heap->flags);
+	if (err)
+		return err;
+	heap->base = heap->mapping.base;
+	dh_persist_init(&heap->persist, heap->mapping.durability);
+	if (format) {
+		dh_log_format(heap->base, &heap->persist, dh_pool_seed(&heap->sb));
+		err = dh_fence(&heap->persist);
+		if (!err)
+			err = dh_super_write(heap->base, &heap->persist, &heap->sb);
+		if (!err)
+			err = dh_mapping_sync_name(&heap->mapping, path);
+	}
+	if (!err)
+		err = start(heap);
+	if (err)
+		dh_persist_destroy(&heap->persist);
+	return err;
+}
+
+static int check_flags(unsigned flags, unsigned allowed)
+{
+	if (flags & ~allowed)
+		return dh_fail(EINVAL, "unknown flags %#x", flags & ~allowed);
+	if ((flags & DAXHEAP_READ_ONLY) && (flags & DAXHEAP_REQUIRE_MAP_SYNC))
+		return dh_fail(EINVAL, "a read-only open writes nothing, so it can't require "
+			       "MAP_SYNC");
+	return 0;
+}
+
+DAXHEAP_API int daxheap_create(const char *path, uint64_t size, unsigned flags,
+			       struct daxheap **heap_out)
+{
+	struct daxheap *heap;
+	int err = check_flags(flags, DAXHEAP_REQUIRE_MAP_SYNC);
+
+	if (err)
+		return err;
+	if (size < DH_SIZE_MIN || size > DH_SIZE_MAX)
+		return dh_fail(EINVAL, "a pool has %llu MiB to %llu TiB, not %llu bytes",
+			       (unsigned long long)(DH_SIZE_MIN >> 20),
+			       (unsigned long long)(DH_SIZE_MAX >> 40),
+			       (unsigned long long)size);
+	size = (size + DH_CHUNK_SIZE - 1) / DH_CHUNK_SIZE * DH_CHUNK_SIZE;
+	heap = new_heap(flags);
+	if (!heap)
+		return -ENOMEM;
+	err = dh_super_init(&heap->sb, size);
+	if (!err)
+		err = dh_mapping_create(&heap->mapping, path, size);
+	if (!err) {
+		err = map_and_start(heap, path, true);
+		if (err) {
+			unlink(path);
+			dh_mapping_close(&heap->mapping);
+		}
+	}
+	if (err) {
+		free_heap(heap);
+		return err;
+	}
+	*heap_out = heap;
+	return 0;
+}
+
+DAXHEAP_API int daxheap_open(const char *path, unsigned flags, struct daxheap **heap_out)
+{
+	struct daxheap *heap;
+	int err = check_flags(flags, DAXHEAP_REQUIRE_MAP_SYNC | DAXHEAP_READ_ONLY);
+
+	if (err)
+		return err;
+	heap = new_heap(flags);
+	if (!heap)
+		return -ENOMEM;
+	err = dh_mapping_open(&heap->mapping, path, flags);
+	if (!err) {
+		err = dh_super_read(&heap->mapping, path, flags, &heap->sb);
+		if (!err)
+			err = map_and_start(heap, path, false);
+		if (err)
+			dh_mapping_close(&heap->mapping);
+	}
+	if (err) {
+		free_heap(heap);
+		return err;
+	}
+	*heap_out = heap;
+	return 0;
+}
+
+DAXHEAP_API void daxheap_close(struct daxheap *heap)
+{
+	/* In a child the mapping is not there, and the lock is the parent's. */
+	if (!heap || dh_check_usable(heap))
+		return;
+	/* So that the next open has nothing to replay; if it fails, it will. */
+	if (!(heap->flags & DAXHEAP_READ_ONLY))
+		dh_log_advance(&heap->log, atomic_load(&heap->log.seq));
+	dh_space_close(&heap->space);
+	dh_log_close(&heap->log);
+	dh_persist_destroy(&heap->persist);
+	dh_mapping_close(&heap->mapping);
+	free_heap(heap);
+}
+
+DAXHEAP_API int daxheap_get_info(struct daxheap *heap, struct daxheap_info *info)
+{
+	struct dh_usage usage;
+	int err = dh_check_usable(heap);
+
+	if (err)
+		return err;
+	dh_space_usage(&heap->space, &usage);
+	*info = (struct daxheap_info){
+		.size = heap->sb.size,
+		.format_version = heap->sb.version,
+		.durability = heap->mapping.durability,
+		.compat = heap->sb.compat,
+		.ro_compat = heap->sb.ro_compat,
+		.incompat = heap->sb.incompat,
+		.created_s = heap->sb.created_s,
+		.replayed = heap->replayed,
+		.live_blocks = usage.live_blocks,
+		.live_bytes = usage.live_bytes,
+		.reserved_blocks = usage.used_blocks - usage.live_blocks,
+		.reserved_bytes = usage.used_bytes - usage.live_bytes,
+		.fences = atomic_load(&heap->persist.fences),
+		.flushed_lines = atomic_load(&heap->persist.flushed_lines),
+	};
+	for (unsigned i = 0; i < sizeof(info->uuid); i++)
+		info->uuid[i] = heap->sb.uuid[i];
+	return 0;
+}
+
+DAXHEAP_API const char *daxheap_durability_name(enum daxheap_durability durability)
+{
+	switch (durability) {
+	case DAXHEAP_MAP_SYNC:
+		return "MAP_SYNC: cache-line flushes";
+	case DAXHEAP_DAX_MSYNC:
+		return "DAX without MAP_SYNC: msync at each fence, slower";
+	case DAXHEAP_PAGE_CACHE:
+		return "page cache: msync at each fence, slower; as durable as the file system";
+	case DAXHEAP_NOTHING_WRITTEN:
+		return "read-only: nothing is written";
+	}
+	return "unknown";
+}
+
+DAXHEAP_API const char *daxheap_version(void)
+{
+	return PACKAGE_VERSION;
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "format.h"
+#include "mapping.h"
+#include "place.h"
+
+static int take_lock(int fd, const char *path, int how)
+{
+	int err;
+
+	do {
+		err = flock(fd, how | LOCK_NB) ? errno : 0;
+	} while (err == EINTR);
+	if (err == EWOULDBLOCK)
+		return dh_fail(EBUSY, "%s: the pool is open elsewhere: close it there first "
+			       "(fuser %s tells by whom)", path, path);
+	if (err)
+		return dh_fail(err, "%s: can't lock the pool: %s", path, strerror(err));
+	return 0;
+}
+
+static int allocate(int fd, const char *path, uint64_t size)
+{
+	int err;
+
+	do {
+		err = fallocate(fd, 0, 0, (off_t)size) ? errno : 0;
+	} while (err == EINTR);
+	if (err == ENOSPC)
+		return dh_fail(ENOSPC, "%s: no space for %llu MiB on this file system: make "
+			       "room, or ask for a smaller pool", path,
+			       (unsigned long long)(size >> 20));
+	if (err == EOPNOTSUPP)
+		return dh_fail(EOPNOTSUPP, "%s: this file system can't allocate space ahead "
+			       "(fallocate): use ext4, xfs or tmpfs", path);
+	if (err)
+		return dh_fail(err, "%s: can't allocate %llu bytes: %s", path,
+			       (unsigned long long)size, strerror(err));
+	return 0;
+}
+
+int dh_mapping_create(struct dh_mapping *mapping, const char *path, uint64_t size)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	int err;
+
+	if (fd < 0 && errno == EEXIST)
+		return dh_fail(EEXIST, "%s: there is a file of this name: choose another, or "
+			       "remove it first", path);
+	if (fd < 0)
+		return dh_fail_errno("%s: can't create the pool", path);
+	err = take_lock(fd, path, LOCK_EX);
+	if (!err)
+		err = allocate(fd, path, size);
+	if (err) {
+		unlink(path);
+		close(fd);
+		return err;
+	}
+	*mapping = (struct dh_mapping){.fd = fd, .size = size};
+	return 0;
+}
+
+int dh_mapping_open(struct dh_mapping *mapping, const char *path, unsigned flags)
+{
+	int read_only = flags & DAXHEAP_READ_ONLY;
+	int fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
+	struct stat st;
+	int err = 0;
+
+	if (fd < 0)
+		return dh_fail_errno("%s: can't open the pool%s", path,
+				     read_only ? "" : " for writing");
+	if (fstat(fd, &st))
+		err = dh_fail_errno("%s", path);
+	else if (!S_ISREG(st.st_mode))
+		err = dh_fail(EMEDIUMTYPE, "%s: a pool is a regular file, and this is none",
+			      path);
+	if (!err)
+		err = take_lock(fd, path, read_only ? LOCK_SH : LOCK_EX);
+	if (err) {
+		close(fd);
+		return err;
+	}
+	*mapping = (struct dh_mapping){.fd = fd, .size = (uint64_t)st.st_size};
+	return 0;
+}
+
+/* An address range that starts where the file's chunks are congruent with huge pages. */
+static void *reserve_range(uint64_t size)
+{
+	char *range = mmap(NULL, size + DH_CHUNK_SIZE, PROT_NONE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *start;
+
+	if (range == MAP_FAILED)
+		return NULL;
+	start = (char *)(((uintptr_t)range + DH_CHUNK_SIZE - 1) & ~(DH_CHUNK_SIZE - 1));
+	if (start > range)
+		munmap(range, (size_t)(start - range));
+	munmap(start + size, (size_t)(range + DH_CHUNK_SIZE - start));
+	return start;
+}
+
+static int no_map_sync(const char *path)
+{
+	struct daxheap_place place = {0};
+
+	daxheap_get_place(path, &place);
+	if (place.dax)
+		return dh_fail(EOPNOTSUPP, "%s: the device below (%s) can't do MAP_SYNC: use "
+			       "an fsdax namespace of a real or emulated NVDIMM, or don't "
+			       "demand MAP_SYNC", path, place.block_device);
+	return dh_fail(EOPNOTSUPP, "%s: no MAP_SYNC on this file (%s without DAX): put the "
+		       "pool on ext4 or xfs mounted with -o dax=always on a /dev/pmem device, "
+		       "or don't demand MAP_SYNC", path,
+		       place.fs_type[0] ? place.fs_type : "a file system");
+}
+
+int dh_mapping_map(struct dh_mapping *mapping, const char *path, unsigned flags)
+{
+	const int prot = PROT_READ | PROT_WRITE;
+	void *range = reserve_range(mapping->size);
+	void *base;
+
+	if (!range)
+		return dh_fail_errno("%s: no address space for %llu MiB", path,
+				     (unsigned long long)(mapping->size >> 20));
+	if (flags & DAXHEAP_READ_ONLY) {
+		mapping->durability = DAXHEAP_NOTHING_WRITTEN;
+		base = mmap(range, mapping->size, prot, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
+			    mapping->fd, 0);
+	} else {
+		mapping->durability = DAXHEAP_MAP_SYNC;
+		base = mmap(range, mapping->size, prot,
+			    MAP_SHARED_VALIDATE | MAP_SYNC | MAP_FIXED, mapping->fd, 0);
+		if (base == MAP_FAILED && errno == EOPNOTSUPP) {
+			if (flags & DAXHEAP_REQUIRE_MAP_SYNC) {
+				munmap(range, mapping->size);
+				return no_map_sync(path);
+			}
+			mapping->durability = dh_place_is_dax(mapping->fd) ?
+						      DAXHEAP_DAX_MSYNC :
+						      DAXHEAP_PAGE_CACHE;
+			base = mmap(range, mapping->size, prot, MAP_SHARED | MAP_FIXED,
+				    mapping->fd, 0);
+		}
+	}
+	if (base == MAP_FAILED) {
+		int err = dh_fail_errno("%s: can't map the pool", path);
+
+		munmap(range, mapping->size);
+		return err;
+	}
+	/* A child may not use the heap; it needs no copy of the page tables either. */
+	madvise(base, mapping->size, MADV_DONTFORK);
+	mapping->base = base;
+	return 0;
+}
+
+int dh_mapping_sync_name(const struct dh_mapping *mapping, const char *path)
+{
+	char copy[PATH_MAX];
+	int dir, err = 0;
+
+	if (fsync(mapping->fd))
+		return dh_fail_errno("%s: can't make the pool durable", path);
+	snprintf(copy, sizeof(copy), "%s", path);
+	dir = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0 || fsync(dir))
+		err = dh_fail_errno("%s: can't make the pool's name durable", path);
+	if (dir >= 0)
+		close(dir);
+	return err;
+}
+
+void dh_mapping_close(struct dh_mapping *mapping)
+{
+	if (mapping->base)
+		munmap(mapping->base, mapping->size);
+	/* Explicitly: a forked child that inherited the descriptor would keep the lock. */
+	flock(mapping->fd, LOCK_UN);
+	close(mapping->fd);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A pool file as an address range: create, open, lock, map. */
+#ifndef DH_MAPPING_H
+#define DH_MAPPING_H
+
+#include <stdint.h>
+
+#include "daxheap.h"
+
+struct dh_mapping {
+	int fd;
+	char *base;		/* aligned to the chunk size, so that faults can be huge */
+	uint64_t size;		/* of the file when it was opened, and of the mapping */
+	enum daxheap_durability durability;
+};
+
+/* Creates @path with @size allocated bytes and locks it.  On an error there is no file. */
+int dh_mapping_create(struct dh_mapping *mapping, const char *path, uint64_t size);
+
+/* Opens @path and takes its lock: shared when read-only, else exclusive. */
+int dh_mapping_open(struct dh_mapping *mapping, const char *path, unsigned flags);
+
+/*
+ * Maps the file by @flags.  Read-only maps privately and writable, so that what must be
+ * replayed is replayed in memory.
+ */
+int dh_mapping_map(struct dh_mapping *mapping, const char *path, unsigned flags);
+
+/* Makes the file's size and its name in the folder durable. */
+int dh_mapping_sync_name(const struct dh_mapping *mapping, const char *path);
+
+/* Unmaps, gives up the lock, closes. */
+void dh_mapping_close(struct dh_mapping *mapping);
+
+#endif
