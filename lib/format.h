@@ -205,14 +205,15 @@ _Static_assert(sizeof(struct dh_span_record) == DH_SPAN_LINES * DH_LINE_SIZE,
 _Static_assert(DH_SPAN_BITMAP_WORDS * DH_WORD_BITS >= DH_UNIT_SIZE / 16,
 	       "the bitmap covers a unit of the smallest blocks");
 
-/* Multiplier and finish of splitmix64 (Steele, Lea, Flood 2014), used as a hash. */
+/*
+ * The residue of payload and place modulo a prime, plus 1.  Any one or two wrong bits of the
+ * payload change it, and so does another place less than 65521 words or 65521 chunks away;
+ * that is certain, not likely, as the prime divides neither 2^a, nor 2^a + 2^b or 2^a - 2^b
+ * (a, b < 48).  A word that is all zero, as of a lost line, or all one is never valid.
+ */
 static inline uint64_t dh_word_check(uint64_t payload, uint64_t offset)
 {
-	uint64_t x = payload ^ (offset << 45 | offset >> 19);
-
-	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-	return (x ^ x >> 31) << DH_WORD_BITS;
+	return ((payload + offset / sizeof(uint64_t)) % 65521 + 1) << DH_WORD_BITS;
 }
 
 static inline uint64_t dh_word_payload(uint64_t word)

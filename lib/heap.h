@@ -19,7 +19,7 @@
  * log.horizon_lock.  Whoever waits for announced operations holds the horizon's lock alone
  * of those that an announced operation could still want: none.
  */
-#define DH_STRIPES 64u
+#define DH_STRIPES 32u
 
 struct daxheap {
 	char *base;			/* first, and public: see daxheap_ptr() */

@@ -27,30 +27,30 @@ static int find_block(const struct daxheap *heap, const void *at, struct dh_bloc
 	return 0;
 }
 
-/* --- stripes: a bit for each --- */
+/* --- stripes: a bit of a mask for each --- */
 
-static uint64_t stripes_of(uint64_t offset, uint64_t size)
+static uint32_t stripes_of(uint64_t offset, uint64_t size)
 {
 	uint64_t first = offset / DH_PAGE_SIZE, last = (offset + size - 1) / DH_PAGE_SIZE;
-	uint64_t mask = 0;
+	uint32_t mask = 0;
 
 	if (last - first >= DH_STRIPES)
-		return UINT64_MAX;
+		return UINT32_MAX;
 	for (uint64_t page = first; page <= last; page++)
-		mask |= UINT64_C(1) << page % DH_STRIPES;
+		mask |= UINT32_C(1) << page % DH_STRIPES;
 	return mask;
 }
 
-static void lock_stripes(struct daxheap *heap, uint64_t mask)
+static void lock_stripes(struct daxheap *heap, uint32_t mask)
 {
 	for (; mask; mask &= mask - 1)
-		pthread_mutex_lock(&heap->stripes[__builtin_ctzll(mask)]);
+		pthread_mutex_lock(&heap->stripes[__builtin_ctz(mask)]);
 }
 
-static void unlock_stripes(struct daxheap *heap, uint64_t mask)
+static void unlock_stripes(struct daxheap *heap, uint32_t mask)
 {
 	for (; mask; mask &= mask - 1)
-		pthread_mutex_unlock(&heap->stripes[__builtin_ctzll(mask)]);
+		pthread_mutex_unlock(&heap->stripes[__builtin_ctz(mask)]);
 }
 
 /* --- reservations --- */
@@ -86,7 +86,7 @@ DAXHEAP_API int daxheap_alloc(struct daxheap *heap, size_t size, void **block)
 DAXHEAP_API int daxheap_cancel(struct daxheap *heap, void *at)
 {
 	struct dh_block block;
-	uint64_t stripes;
+	uint32_t stripes;
 	int err = dh_check_writable(heap);
 
 	if (!err)
@@ -234,9 +234,9 @@ static int commit(struct daxheap *heap, const struct change *change)
 	return 0;
 }
 
-static uint64_t change_stripes(const struct daxheap *heap, const struct change *change)
+static uint32_t change_stripes(const struct daxheap *heap, const struct change *change)
 {
-	uint64_t mask = stripes_of(dh_media_offset(&heap->media, change->slot), 1);
+	uint32_t mask = stripes_of(dh_media_offset(&heap->media, change->slot), 1);
 
 	if (change->value.offset)
 		mask |= stripes_of(change->value.offset, 1);
@@ -260,7 +260,7 @@ static int change_slot(struct daxheap *heap, enum dh_op op, daxheap_ref *slot, v
 		err = find_block(heap, value, &change.value);
 	/* The locks depend on what the slot holds: read, lock, and see that it still does. */
 	while (!err && !done) {
-		uint64_t stripes;
+		uint32_t stripes;
 
 		err = read_slot(heap, &change);
 		if (err)

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "daxheap.h"
+#include "daxheap_cli.h"
+
+/* What a pool tells, for people and for JSON. */
+struct findings {
+	struct daxheap_info info;
+	struct daxheap_place place;
+	char uuid[37];
+	char created[32];
+};
+
+static void format_uuid(const uint8_t *uuid, char *text)
+{
+	for (unsigned i = 0; i < 16; i++)
+		text += sprintf(text, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "",
+				uuid[i]);
+}
+
+static int find(const char *pool, struct findings *found)
+{
+	struct daxheap *heap;
+	time_t created;
+	struct tm tm;
+	int err = daxheap_open(pool, DAXHEAP_READ_ONLY, &heap);
+
+	if (err)
+		return err;
+	err = daxheap_get_info(heap, &found->info);
+	if (!err)
+		err = daxheap_get_place(pool, &found->place);
+	daxheap_close(heap);
+	if (err)
+		return err;
+	format_uuid(found->info.uuid, found->uuid);
+	created = (time_t)found->info.created_s;
+	strftime(found->created, sizeof(found->created), "%Y-%m-%dT%H:%M:%SZ",
+		 gmtime_r(&created, &tm));
+	return 0;
+}
+
+static void print_json(const char *pool, const struct findings *found)
+{
+	const struct daxheap_info *info = &found->info;
+	const struct daxheap_place *place = &found->place;
+	struct json_object *top = json_object_new_object();
+	struct json_object *where = json_object_new_object();
+
+	json_object_object_add(top, "pool", json_object_new_string(pool));
+	json_object_object_add(top, "uuid", json_object_new_string(found->uuid));
+	json_object_object_add(top, "created", json_object_new_string(found->created));
+	json_object_object_add(top, "format_version",
+			       json_object_new_int64(info->format_version));
+	json_object_object_add(top, "size_bytes", json_object_new_uint64(info->size));
+	json_object_object_add(top, "live_blocks", json_object_new_uint64(info->live_blocks));
+	json_object_object_add(top, "live_bytes", json_object_new_uint64(info->live_bytes));
+	json_object_object_add(top, "to_replay", json_object_new_uint64(info->replayed));
+	json_object_object_add(where, "fs_type", json_object_new_string(place->fs_type));
+	json_object_object_add(where, "mount_options",
+			       json_object_new_string(place->mount_options));
+	json_object_object_add(where, "block_device",
+			       json_object_new_string(place->block_device));
+	json_object_object_add(where, "namespace",
+			       json_object_new_string(place->namespace_name));
+	json_object_object_add(where, "persistence_domain",
+			       json_object_new_string(place->persistence_domain));
+	json_object_object_add(where, "dax", json_object_new_boolean(place->dax));
+	json_object_object_add(top, "place", where);
+	cli_print_json(top);
+}
+
+static void print_text(const char *pool, const struct findings *found)
+{
+	const struct daxheap_info *info = &found->info;
+	const struct daxheap_place *place = &found->place;
+
+	printf("pool          %s\n", pool);
+	printf("uuid          %s\n", found->uuid);
+	printf("created       %s\n", found->created);
+	printf("format        %u\n", info->format_version);
+	printf("size          %llu MiB\n", (unsigned long long)(info->size >> 20));
+	printf("live          %llu blocks, %llu bytes\n",
+	       (unsigned long long)info->live_blocks, (unsigned long long)info->live_bytes);
+	printf("to replay     %llu log records%s\n", (unsigned long long)info->replayed,
+	       info->replayed ? " (the pool was not closed; the next open does it)" : "");
+	printf("file system   %s (%s)\n", place->fs_type, place->mount_options);
+	printf("device        %s%s%s\n", place->block_device[0] ? place->block_device : "none",
+	       place->namespace_name[0] ? ", " : "", place->namespace_name);
+	if (place->persistence_domain[0])
+		printf("persistence   domain %s\n", place->persistence_domain);
+	printf("DAX           %s\n", place->dax ? "yes" :
+	       "no: a heap here flushes by msync; ext4 or xfs with -o dax=always on a "
+	       "/dev/pmem device has it");
+}
+
+int cli_info(const struct cli_args *args)
+{
+	struct findings found = {0};
+	int err = find(args->pool, &found);
+
+	if (err)
+		return cli_fail(err);
+	if (args->json)
+		print_json(args->pool, &found);
+	else
+		print_text(args->pool, &found);
+	return EXIT_SUCCESS;
+}

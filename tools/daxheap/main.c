@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "daxheap.h"
+#include "daxheap_cli.h"
+
+enum { OPT_REPAIR = 0x100, OPT_REQUIRE_MAP_SYNC };
+
+static const struct argp_option create_options[] = {
+	{"require-map-sync", OPT_REQUIRE_MAP_SYNC, NULL, 0,
+	 "Fail where MAP_SYNC can't be had, instead of falling to msync", 0},
+	{0},
+};
+
+static const struct argp_option info_options[] = {
+	{"json", 'j', NULL, 0, "Print the result as JSON", 0},
+	{0},
+};
+
+static const struct argp_option check_options[] = {
+	{"json", 'j', NULL, 0, "Print the result as JSON", 0},
+	{"repair", OPT_REPAIR, NULL, 0,
+	 "Put an intact superblock copy in place of a damaged superblock first, or the other "
+	 "way round", 0},
+	{0},
+};
+
+struct verb {
+	const char *name;
+	const char *args;
+	const char *doc;
+	int args_count;
+	const struct argp_option *options;
+	int (*run)(const struct cli_args *args);
+};
+
+static const struct verb verbs[] = {
+	{"create", "POOL SIZE",
+	 "Make a new pool of SIZE bytes (suffixes K, M, G, T), all of it allocated."
+	 "\v  daxheap create /mnt/pmem/pool 1G\n"
+	 "  daxheap create --require-map-sync /mnt/pmem/pool 512M",
+	 2, create_options, cli_create},
+	{"info", "POOL",
+	 "Tell what the pool is, what lies under it, and how durable it is there."
+	 "\v  daxheap info /mnt/pmem/pool\n  daxheap info --json /mnt/pmem/pool",
+	 1, info_options, cli_info},
+	{"check", "POOL",
+	 "Check superblock, log and all words of the heap.  Changes nothing without --repair."
+	 "\v  daxheap check /mnt/pmem/pool\n  daxheap check --repair /mnt/pmem/pool",
+	 1, check_options, cli_check},
+};
+#define VERBS (sizeof(verbs) / sizeof(verbs[0]))
+
+struct parse_state {
+	const struct verb *verb;
+	struct cli_args args;
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct parse_state *parsed = state->input;
+	struct cli_args *args = &parsed->args;
+	int wanted = parsed->verb->args_count;
+
+	switch (key) {
+	case 'j':
+		args->json = true;
+		return 0;
+	case OPT_REPAIR:
+		args->repair = true;
+		return 0;
+	case OPT_REQUIRE_MAP_SYNC:
+		args->require_map_sync = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		if ((int)state->arg_num >= wanted)
+			argp_error(state, "too many arguments");
+		if (state->arg_num == 0)
+			args->pool = arg;
+		else if (!cli_parse_size(arg, &args->size))
+			argp_error(state, "'%s' is no size: give it as 64M, 1G, …", arg);
+		return 0;
+	case ARGP_KEY_END:
+		if ((int)state->arg_num < wanted)
+			argp_error(state, "%s is missing", state->arg_num ? "SIZE" : "POOL");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static int usage(FILE *to, int status)
+{
+	fputs("Usage: daxheap VERB [OPTION...] POOL ...\n"
+	      "Work with the pools of the persistent-memory heap libdaxheap.\n"
+	      "\n"
+	      "  create POOL SIZE   make a pool\n"
+	      "  info POOL          what it is, what lies under it, how durable it is there\n"
+	      "  check POOL         find damage; --repair restores a superblock\n"
+	      "\n"
+	      "daxheap VERB --help tells more; daxheap(1) lists the exit codes.\n", to);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	const char *name = argc > 1 ? argv[1] : "";
+
+	argp_err_exit_status = EX_USAGE;
+	if (!strcmp(name, "--help") || !strcmp(name, "-?") || !strcmp(name, "help"))
+		return usage(stdout, EXIT_SUCCESS);
+	if (!strcmp(name, "--version") || !strcmp(name, "-V")) {
+		printf("daxheap %s\n", daxheap_version());
+		return EXIT_SUCCESS;
+	}
+	for (size_t i = 0; i < VERBS; i++) {
+		struct argp argp = {verbs[i].options, parse, verbs[i].args, verbs[i].doc,
+				    NULL, NULL, NULL};
+		struct parse_state parsed = {.verb = &verbs[i]};
+		char program[64];
+
+		if (strcmp(name, verbs[i].name))
+			continue;
+		snprintf(program, sizeof(program), "daxheap %s", name);
+		argv[1] = program;
+		argp_parse(&argp, argc - 1, argv + 1, 0, NULL, &parsed);
+		return verbs[i].run(&parsed.args);
+	}
+	if (name[0])
+		fprintf(stderr, "daxheap: there is no verb '%s'\n", name);
+	return usage(stderr, EX_USAGE);
+}
+
+int cli_fail(int err)
+{
+	fprintf(stderr, "daxheap: %s\n", daxheap_errormsg());
+	switch (-err) {
+	case EMEDIUMTYPE:
+	case EBADMSG:
+		return EX_DATAERR;
+	case ENOENT:
+		return EX_NOINPUT;
+	case EOPNOTSUPP:
+		return EX_UNAVAILABLE;
+	case EEXIST:
+	case ENOSPC:
+		return EX_CANTCREAT;
+	case EBUSY:
+		return EX_TEMPFAIL;
+	case EPROTONOSUPPORT:
+	case EROFS:
+		return EX_PROTOCOL;
+	case EACCES:
+	case EPERM:
+		return EX_NOPERM;
+	case EINVAL:
+		return EX_USAGE;
+	default:
+		return EX_IOERR;
+	}
+}
+
+void cli_print_json(struct json_object *object)
+{
+	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY |
+						    JSON_C_TO_STRING_SPACED |
+						    JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(object);
+}
+
+bool cli_parse_size(const char *text, uint64_t *size)
+{
+	static const char suffixes[] = "KMGT";
+	const char *suffix;
+	unsigned shift = 0;
+	char *end;
+	unsigned long long value;
+
+	errno = 0;
+	value = strtoull(text, &end, 10);
+	if (errno || end == text || *text == '-')
+		return false;
+	if (*end) {
+		suffix = strchr(suffixes, *end);
+		if (!suffix || (end[1] && strcmp(end + 1, "iB")))
+			return false;
+		shift = 10 * (unsigned)(suffix - suffixes + 1);
+	}
+	if (value > UINT64_MAX >> shift)
+		return false;
+	*size = value << shift;
+	return true;
+}
