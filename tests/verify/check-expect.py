@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Compares daxverify's reports with what is known of the kernels that they come from.
+
+Reads reports as daxverify --json writes them, one or several in a file: a single report, a list
+of reports, or any object in which reports stand at any depth (the laboratory's verify.json).
+Prints TAP: one line for each scenario of each report. It tests daxverify, on kernels whose
+defects are known; what a kernel is expected to show stands in guest-expect.json.
+"""
+
+import argparse
+import fnmatch
+import json
+import pathlib
+import re
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+def find_reports(node):
+    """All reports in a JSON value, in order."""
+    if isinstance(node, dict):
+        if isinstance(node.get("facts"), dict) and isinstance(node.get("scenarios"), list):
+            yield node
+        else:
+            for value in node.values():
+                yield from find_reports(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from find_reports(value)
+
+
+def version(release):
+    """(6, 12) of "6.12.117+deb12-amd64"."""
+    found = re.match(r"(\d+)\.(\d+)", release)
+    if not found:
+        raise ValueError(f"no kernel version: {release!r}")
+    return int(found[1]), int(found[2])
+
+
+def series_of(expect, release):
+    """The newest series of the table that is not newer than the kernel."""
+    known = sorted(expect["series"], key=version)
+    fitting = [s for s in known if version(s) <= version(release)]
+    return fitting[-1] if fitting else None
+
+
+def expected(rules, name, fs):
+    """(verdict, defect) for a scenario: the last rule that names it wins."""
+    answer = ("ok", None)
+    for rule in rules:
+        if rule.get("fs") and fs not in rule["fs"]:
+            continue
+        if any(fnmatch.fnmatchcase(name, glob) for glob in rule["scenarios"]):
+            answer = (rule["verdict"], rule.get("defect"))
+    return answer
+
+
+class Tap:
+    """Counts as it prints, and prints the plan at the end."""
+
+    def __init__(self):
+        self.count = 0
+        self.failed = 0
+
+    def line(self, good, text, *details):
+        self.count += 1
+        self.failed += not good
+        print(f"{'ok' if good else 'not ok'} {self.count} - {text}")
+        for detail in details:
+            if detail:
+                print(f"# {detail}")
+
+
+def check_scenario(tap, label, scenario, want):
+    got = (scenario["verdict"], scenario.get("defect"))
+    details = []
+    if got != want:
+        details = [f"expected {want[0]} {want[1] or ''}", f"seen     {got[0]} {got[1] or ''}",
+                   scenario.get("reason")]
+        details += [f"{o['name']}: {o['seen']}" for o in scenario["oracles"] if not o["ok"]]
+    tap.line(got == want, f"{label}: {scenario['name']}", *details)
+
+
+def check_report(tap, expect, report):
+    facts = report["facts"]
+    label = f"{facts['kernel']}/{facts['fs']}"
+    series = series_of(expect, facts["kernel"])
+    tap.line(series is not None, f"{label}: its series is known",
+             series is None and "add the series to guest-expect.json")
+    if series is None:
+        return
+    names = {s["name"] for s in report["scenarios"]}
+    missing = sorted(set(expect["scenarios"]) - names)
+    tap.line(not missing, f"{label}: all scenarios were run", missing and ", ".join(missing))
+    rules = expect["always"] + expect["series"][series]
+    for scenario in report["scenarios"]:
+        check_scenario(tap, label, scenario, expected(rules, scenario["name"], facts["fs"]))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("report", nargs="+", help="JSON files with reports")
+    parser.add_argument("--expect", default=HERE / "guest-expect.json")
+    args = parser.parse_args()
+    expect = json.loads(pathlib.Path(args.expect).read_text(encoding="utf-8"))
+    tap = Tap()
+    for name in args.report:
+        try:
+            reports = list(find_reports(json.loads(pathlib.Path(name).read_text("utf-8"))))
+        except (OSError, ValueError) as error:
+            tap.line(False, f"{name} can be read", str(error))
+            continue
+        tap.line(bool(reports), f"{name} has reports")
+        for report in reports:
+            check_report(tap, expect, report)
+    print(f"1..{tap.count}")
+    return 1 if tap.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

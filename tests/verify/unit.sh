@@ -1,0 +1,200 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# The command line of daxverify, on a host without DAX and without root. Prints TAP.
+# $DAXVERIFY names the binary; the default is the one in the current folder.
+
+daxverify=${DAXVERIFY:-./daxverify}
+here=$(cd "$(dirname "$0")" && pwd)
+python=${PYTHON:-python3}
+nr=0
+failed=0
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/daxverify-test-XXXXXX") || exit 1
+trap 'rm -rf "$tmp"' EXIT
+mkdir "$tmp/dir"
+
+# check NAME COMMAND...: one line of TAP; what the command printed when it failed.
+check()
+{
+	name=$1
+	shift
+	nr=$((nr + 1))
+	if "$@" >"$tmp/log" 2>&1; then
+		echo "ok $nr - $name"
+	else
+		failed=1
+		echo "not ok $nr - $name"
+		sed 's/^/# /' "$tmp/log"
+	fi
+}
+
+# run EXIT ARGUMENTS...: the exit status must be that; stdout in $tmp/out, stderr in $tmp/err.
+run()
+{
+	want=$1
+	shift
+	"$daxverify" "$@" >"$tmp/out" 2>"$tmp/err"
+	got=$?
+	[ "$got" = "$want" ] && return 0
+	echo "exit status $got, not $want"
+	cat "$tmp/out" "$tmp/err"
+	return 1
+}
+
+says()
+{
+	grep -q -- "$1" "$tmp/out" "$tmp/err" && return 0
+	echo "nowhere says: $1"
+	cat "$tmp/out" "$tmp/err"
+	return 1
+}
+
+empty_dir()
+{
+	[ -z "$(ls -A "$tmp/dir")" ] && return 0
+	echo "left behind: $(ls -A "$tmp/dir")"
+	return 1
+}
+
+# json FILE EXPRESSION: true of the JSON value `r`.
+json()
+{
+	"$python" -c '
+import json, sys
+r = json.load(open(sys.argv[1]))
+if not eval(sys.argv[2]):
+    sys.exit("not so: " + sys.argv[2])' "$1" "$2"
+}
+
+help_has_examples() { run 0 --help && says "Examples:" && says "Exit status"; }
+version() { run 0 --version && says "^daxverify [0-9]"; }
+list() { run 0 --list && says "^mapped-pin-truncate-zero " && says "^unmapped-pin-umount "; }
+
+list_json()
+{
+	run 0 --list --json - &&
+	json "$tmp/out" 'len(r["scenarios"]) >= 22' &&
+	json "$tmp/out" 'all(s["name"] and s["claim"] for s in r["scenarios"])' &&
+	json "$tmp/out" 'len({s["name"] for s in r["scenarios"]}) == len(r["scenarios"])' &&
+	json "$tmp/out" '{s["defect"] for s in r["scenarios"]} - {None} == {d["name"] for d in r["defects"]}'
+}
+
+list_matches_expectations()
+{
+	run 0 --list --json - &&
+	json "$tmp/out" '[s["name"] for s in r["scenarios"]] == json.load(open("'"$here"'/guest-expect.json"))["scenarios"]'
+}
+
+bad_option() { run 64 --no-such-option && says "no-such-option"; }
+no_dir() { run 64 && says "dir is missing"; }
+missing_dir() { run 66 --dir "$tmp/none" && says "$tmp/none" && says "No such file"; }
+file_as_dir() { : >"$tmp/file" && run 66 --dir "$tmp/file" && says "Not a directory"; }
+bad_timeout() { run 64 --dir "$tmp/dir" --timeout soon && says "seconds"; }
+bad_sabotage() { run 64 --dir "$tmp/dir" --sabotage tea && says "tea"; }
+bad_glob() { run 64 --dir "$tmp/dir" --only 'no-such-*' && says "daxverify --list"; }
+bad_json() { run 73 --dir "$tmp/dir" --json "$tmp/none/report" && says "$tmp/none/report"; }
+
+plain_run()
+{
+	run 0 --dir "$tmp/dir" && says "^KTAP version 1" && says "^# start map-sync-on-dax" &&
+	says "^ok [0-9]* map-sync-refused-on-memfd$" && empty_dir
+}
+
+skips_have_reasons()
+{
+	run 4 --dir "$tmp/dir" --only 'mapped-pin-*,unmapped-pin-*' &&
+	says "^ok 1 mapped-pin-truncate-zero # SKIP no DAX here" && ! grep "^not ok" "$tmp/out"
+}
+
+plan_fits()
+{
+	run 4 --dir "$tmp/dir" --only 'mapped-pin-*' --skip '*-punch*' &&
+	[ "$(sed -n 's/^1\.\.//p' "$tmp/out")" = "$(grep -c '^ok' "$tmp/out")" ]
+}
+
+report()
+{
+	run 0 --dir "$tmp/dir" --json "$tmp/report" && says "^KTAP" &&
+	json "$tmp/report" 'r["tool"] == "daxverify" and r["facts"]["dax"] is False' &&
+	json "$tmp/report" '{s["verdict"] for s in r["scenarios"]} == {"ok", "skip"}' &&
+	json "$tmp/report" 'all(s["reason"] for s in r["scenarios"] if s["verdict"] == "skip")' &&
+	json "$tmp/report" 'all(s["oracles"] for s in r["scenarios"] if s["verdict"] == "ok")' &&
+	json "$tmp/report" 'r["facts"]["kernel"] and r["facts"]["page_size"] >= 4096'
+}
+
+json_on_stdout()
+{
+	run 0 --dir "$tmp/dir" --json - --only 'map-sync-*' &&
+	json "$tmp/out" 'len(r["scenarios"]) == 5'
+}
+
+relative_json()
+{
+	bin=$(cd "$(dirname "$daxverify")" && pwd)/${daxverify##*/}
+	(cd "$tmp/dir" && "$bin" --dir . --json ../relative --only 'map-sync-*') &&
+	json "$tmp/relative" 'len(r["scenarios"]) == 5'
+}
+
+time_limit()
+{
+	run 1 --dir "$tmp/dir" --only map-sync-refused-on-memfd --timeout 1 --sabotage hang &&
+	says "^not ok 1 map-sync-refused-on-memfd # broken: did not end within 1 s" && empty_dir
+}
+
+# Stopped in the middle of a scenario that holds a page and has a child.
+stopped()
+{
+	"$daxverify" --dir "$tmp/dir" --only map-sync-refused-on-memfd --sabotage hang \
+		>"$tmp/out" 2>"$tmp/err" &
+	pid=$!
+	tries=0
+	while [ -z "$(find "$tmp/dir" -name file)" ] && [ $tries -lt 100 ]; do
+		tries=$((tries + 1))
+		sleep 0.05
+	done
+	kill "-$1" "$pid"
+	wait "$pid"
+	got=$?
+	[ "$got" = "$2" ] || { echo "exit status $got, not $2"; return 1; }
+	says "^Bail out!" && empty_dir && ! pgrep -f -- "--dir $tmp/dir"
+}
+
+# One of the kernel's defects, as a report would show it: the checker must see what is missing.
+checker_sees()
+{
+	"$python" - "$here/guest-expect.json" "$tmp/fake" <<'END'
+import json, sys
+names = json.load(open(sys.argv[1]))["scenarios"]
+json.dump({"any": [{"facts": {"kernel": "6.12.1-x", "fs": "ext4"}, "scenarios": [
+    {"name": n, "verdict": "ok", "defect": None, "reason": None, "oracles": []}
+    for n in names]}]}, open(sys.argv[2], "w"))
+END
+	"$python" "$here/check-expect.py" "$tmp/fake" >"$tmp/out"
+	[ $? = 1 ] || { echo "a 6.12 without its defect was believed"; return 1; }
+	grep -q "^not ok .*unmapped-pin-punch" "$tmp/out" && grep -q "^ok .*mapped-pin-punch" "$tmp/out"
+}
+
+check "--help has examples and exit codes" help_has_examples
+check "--version" version
+check "--list" list
+check "--list --json" list_json
+check "guest-expect.json names the scenarios that there are" list_matches_expectations
+check "wrong option" bad_option
+check "--dir missing" no_dir
+check "DIR that does not exist" missing_dir
+check "DIR that is a file" file_as_dir
+check "wrong --timeout" bad_timeout
+check "unknown --sabotage" bad_sabotage
+check "--only that fits nothing" bad_glob
+check "report that can't be written" bad_json
+check "a run without DAX" plain_run
+check "all skipped, with reasons" skips_have_reasons
+check "--only, --skip and the plan" plan_fits
+check "--json FILE" report
+check "--json -" json_on_stdout
+check "--json with a relative path" relative_json
+check "a scenario that hangs is ended" time_limit
+check "SIGINT leaves nothing" stopped INT 130
+check "SIGTERM leaves nothing" stopped TERM 143
+check "check-expect.py sees a defect that is missing" checker_sees
+echo "1..$nr"
+exit $failed

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The actions on a file of DV_FILE_PAGES pages whose page DV_PIN_PAGE is held. */
+#include "daxverify.h"
+
+/* clang-format off */
+const struct dv_action dv_truncate_zero = {"ftruncate to 0", DV_ACT_TRUNCATE, 0, 0};
+const struct dv_action dv_truncate_shrink = {"ftruncate to 4 pages", DV_ACT_TRUNCATE, 4, 0};
+const struct dv_action dv_truncate_beyond = {"ftruncate to 8 pages", DV_ACT_TRUNCATE, 8, 0};
+const struct dv_action dv_truncate_grow = {"ftruncate to 32 pages", DV_ACT_TRUNCATE, 32, 0};
+const struct dv_action dv_open_trunc = {"open with O_TRUNC", DV_ACT_OPEN_TRUNC, 0, 0};
+const struct dv_action dv_punch = {"punch of pages 4 to 7", DV_ACT_PUNCH, 4, 4};
+const struct dv_action dv_punch_elsewhere = {"punch of pages 10 and 11", DV_ACT_PUNCH, 10, 2};
+const struct dv_action dv_zero_range = {"zero-range of pages 4 to 7", DV_ACT_ZERO_RANGE, 4, 4};
+const struct dv_action dv_collapse = {"collapse of pages 4 to 7", DV_ACT_COLLAPSE, 4, 4};
+const struct dv_action dv_insert = {"insert at page 4", DV_ACT_INSERT, 4, 4};
+const struct dv_action dv_madv_remove = {"MADV_REMOVE of pages 4 to 7", DV_ACT_MADV_REMOVE, 4, 4};
+const struct dv_action dv_read = {"read(2) of page 1", DV_ACT_READ, 1, 1};
+const struct dv_action dv_unlink = {"unlink", DV_ACT_UNLINK, 0, 0};
+const struct dv_action dv_rename_over = {"rename over it", DV_ACT_RENAME_OVER, 0, 0};
+const struct dv_action dv_close_last = {"close after unlink", DV_ACT_CLOSE, 0, 0};
+const struct dv_action dv_umount = {"umount", DV_ACT_UMOUNT, 0, 0};
+/* clang-format on */

@@ -1,0 +1,448 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * daxverify: what a kernel promises on FS DAX, and whether it keeps it.
+ *
+ * Who is who while a scenario runs:
+ *
+ * - The runner reads options, prints, and outlives everything. It never opens a file of
+ *   the file system under test while a page may be pinned, and it keeps the read end of
+ *   the pipes: whatever hangs, the runner can let the pages go.
+ * - The scenario is a child of the runner, one for each scenario, with a time limit. It
+ *   stages the scenario and notes what each oracle saw in shared memory.
+ * - The holder is a child of the scenario that maps a file and pins its pages (holder.c).
+ * - The actor is a child of the scenario that does the one call which may hang (actor.c).
+ *
+ * Functions return 0 or -errno unless they say otherwise.
+ */
+#ifndef DAXVERIFY_H
+#define DAXVERIFY_H
+
+#include "config.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#define DV_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#define DV_COUNT(array)	     (sizeof(array) / sizeof((array)[0]))
+
+/* The four answers. They are never mixed: only DV_NOT_OK speaks about the kernel. */
+enum dv_verdict {
+	DV_OK,	   /* the claim held */
+	DV_NOT_OK, /* the claim is broken */
+	DV_SKIP,   /* not tried; the reason says what it would take */
+	DV_BROKEN, /* the set-up failed, so nothing is known about the claim */
+};
+
+/* What a scenario cannot do without. Found by probing, never by a version number. */
+enum dv_need {
+	DV_NEED_DAX = 1 << 0,
+	DV_NEED_NO_DAX = 1 << 1,
+	DV_NEED_MAP_SYNC = 1 << 2,
+	DV_NEED_ROOT = 1 << 3,
+	DV_NEED_SCRATCH = 1 << 4,
+	DV_NEED_OWN_MOUNT = 1 << 5,
+	DV_NEED_PUNCH = 1 << 6,
+	DV_NEED_ZERO_RANGE = 1 << 7,
+	DV_NEED_COLLAPSE = 1 << 8,
+	DV_NEED_INSERT = 1 << 9,
+	DV_NEED_TRACE = 1 << 10,
+	DV_NEED_URING = 1 << 11,
+	DV_NEED_TMPFS = 1 << 12,
+	DV_NEED_SYNC_DEVICE = 1 << 13,
+};
+#define DV_NEED_BITS 14
+
+/* Ways in which an oracle can fail that some known defect explains (bits). */
+enum dv_symptom {
+	DV_SYM_NONE = 0,
+	DV_SYM_PASSED_PIN = 1 << 0, /* the call ended while the page was still pinned */
+	DV_SYM_LEAK = 1 << 1,	    /* a pinned page shows another file's data */
+	DV_SYM_LOG = 1 << 2,	    /* the kernel log has the defect's own complaint */
+	DV_SYM_ASLEEP = 1 << 3,	    /* still asleep after the release, woken by SIGCONT */
+	DV_SYM_UNFLUSHED = 1 << 4,  /* stored pages that no flush reached */
+};
+
+/* What holds the page, and what has become of the mapping by then. */
+enum dv_state {
+	DV_ST_MAPPED,	  /* still mapped by the process that pinned it */
+	DV_ST_READONLY,	  /* mapped PROT_READ from a read-only descriptor */
+	DV_ST_PRIVATE,	  /* mapped MAP_PRIVATE and only read */
+	DV_ST_DONTNEED,	  /* mapped, but MADV_DONTNEED took the page table entry away */
+	DV_ST_ELSEWHERE,  /* unmapped by who pinned it, mapped by another process */
+	DV_ST_UNMAPPED,	  /* no mapping of the file in any process, descriptor closed */
+	DV_ST_HOLE,	  /* what is pinned is a hole: the zero page */
+	DV_ST_OTHER_FILE, /* the page belongs to another file than the action's */
+};
+
+enum dv_expect {
+	DV_EXPECT_WAIT, /* the action sleeps until the page is released */
+	DV_EXPECT_PASS, /* the action ends although something is held */
+};
+
+/* Deliberate mistakes, to show that each oracle can fail (see --sabotage). */
+enum dv_sabotage {
+	DV_SAB_NONE,
+	DV_SAB_NO_PIN,
+	DV_SAB_EARLY_DRAIN,
+	DV_SAB_NO_DRAIN,
+	DV_SAB_NO_TOUCH,
+	DV_SAB_NO_SIGNAL,
+	DV_SAB_NO_FSYNC,
+	DV_SAB_NO_DAX,
+	DV_SAB_CORRUPT_CANARY,
+	DV_SAB_FAKE_WARN,
+	DV_SAB_HANG,
+};
+
+struct dv_defect {
+	const char *name;
+	const char *summary;
+	const char *symptom;
+	const char *fixed_by; /* NULL: no fix known */
+	unsigned core;	      /* symptoms (bits) of which one must be there */
+	unsigned explains;    /* symptoms (bits) that this defect accounts for */
+	const char *log_hint; /* what its complaint in the kernel log names, or NULL */
+};
+
+enum dv_action_kind {
+	DV_ACT_TRUNCATE,   /* to `first` pages */
+	DV_ACT_OPEN_TRUNC, /* open(O_TRUNC) */
+	DV_ACT_PUNCH,	   /* pages [first, first + count), so for all with a range */
+	DV_ACT_ZERO_RANGE,
+	DV_ACT_COLLAPSE,
+	DV_ACT_INSERT,
+	DV_ACT_MADV_REMOVE,
+	DV_ACT_READ, /* read(2) of one page */
+	DV_ACT_UNLINK,
+	DV_ACT_RENAME_OVER,
+	DV_ACT_CLOSE, /* unlinked before; the close is the last reference */
+	DV_ACT_UMOUNT,
+};
+
+struct dv_action {
+	const char *name; /* as a diagnostic says it */
+	enum dv_action_kind kind;
+	unsigned first, count; /* pages */
+};
+
+struct dv_ctx;
+
+struct dv_scenario {
+	const char *name;
+	const char *claim;
+	unsigned needs;
+	const char *holder; /* what pins, in words; NULL: nothing */
+	enum dv_state state;
+	const struct dv_action *action;
+	enum dv_expect expect;
+	const struct dv_defect *defect; /* the one whose symptom it recognises, or NULL */
+	/* DV_OK: ran to its end, the oracles decide. DV_SKIP, DV_BROKEN: see the reason.
+	 */
+	enum dv_verdict (*run)(struct dv_ctx *c);
+	int arg; /* for `run`, where one function serves several rows */
+};
+
+struct dv_oracle {
+	char name[32];
+	char expected[160];
+	char seen[240];
+	bool ok;
+	unsigned symptom;
+};
+
+#define DV_ORACLES_MAX 16
+#define DV_LOG_MAX     12
+
+struct dv_result {
+	enum dv_verdict verdict;
+	const struct dv_defect *defect;
+	char reason[320];
+	struct dv_oracle oracles[DV_ORACLES_MAX];
+	unsigned noracles;
+	char log[DV_LOG_MAX][240];
+	unsigned nlog;
+	int64_t duration_ms;
+};
+
+struct dv_facts {
+	char kernel[72], machine[72], fs[32], device[128], persistence_domain[32];
+	char mount_point[PATH_MAX], mount_root[256], mount_options[512],
+		super_options[512];
+	char date[32];
+	bool dax, map_sync, kernel_log, sync_device;
+	unsigned mounts_of_device;
+	size_t page_size, block_size;
+};
+
+struct dv_options {
+	const char *dir, *json, *only, *skip;
+	bool scratch, list, verbose;
+	int timeout_s;
+	enum dv_sabotage sabotage;
+};
+
+/* Flushes of single pages, as the kernel's own tracepoint tells them (trace.c). */
+struct dv_trace {
+	int root, dir;
+	char name[48];
+};
+
+struct dv_env {
+	struct dv_options opt;
+	struct dv_facts facts;
+	char folder[PATH_MAX]; /* ours alone, below opt.dir; removed at the end */
+	unsigned have;	       /* enum dv_need bits that are met */
+	char missing[DV_NEED_BITS][200]; /* why not, and what would make it so */
+	struct dv_trace trace;		 /* open when DV_NEED_TRACE is met */
+	int warn_once_fd;		 /* debugfs clear_warn_once, or -1 */
+};
+
+/* Shared between an actor and who watches it. */
+struct dv_actor_shm {
+	_Atomic int started, done, signals;
+	long ret;
+	int err;
+	int64_t start_ns, end_ns;
+};
+
+#define DV_ACTORS_MAX 8
+
+struct dv_shm {
+	struct dv_result result;
+	struct dv_actor_shm actors[DV_ACTORS_MAX];
+	_Atomic unsigned nactors;
+};
+
+struct dv_ctx {
+	const struct dv_env *env;
+	const struct dv_scenario *sc;
+	struct dv_result *res;
+	struct dv_shm *shm;
+	char folder[PATH_MAX]; /* this scenario's own */
+	int pipe_r, pipe_w;    /* pins go in here */
+	int tee_r, tee_w;      /* and here, when they are doubled */
+};
+
+/* report.c: what an oracle saw, and why a scenario could not run */
+void dv_oracle(struct dv_ctx *c, bool ok, unsigned symptom, const char *name,
+	       const char *expected, const char *seen, ...) DV_PRINTF(6, 7);
+enum dv_verdict dv_broken(struct dv_ctx *c, const char *fmt, ...) DV_PRINTF(2, 3);
+enum dv_verdict dv_skip(struct dv_ctx *c, const char *fmt, ...) DV_PRINTF(2, 3);
+bool dv_sabotaged(const struct dv_ctx *c, enum dv_sabotage how);
+
+/* report_ktap.c, report_json.c */
+void dv_ktap_begin(unsigned nr);
+void dv_ktap_start(const struct dv_scenario *sc);
+void dv_ktap_result(unsigned nr, const struct dv_scenario *sc, const struct dv_result *r,
+		    bool verbose);
+void dv_list_print(const struct dv_scenario *const *scs, unsigned nr);
+struct json_object;
+struct json_object *dv_json_result(const struct dv_scenario *sc,
+				   const struct dv_result *r);
+struct json_object *dv_json_report(const struct dv_env *env,
+				   struct json_object *scenarios);
+struct json_object *dv_json_list(const struct dv_scenario *const *scs, unsigned nr);
+int dv_json_write(struct json_object *root, const char *path);
+const char *dv_verdict_name(enum dv_verdict v);
+
+/* cleanup.c */
+int dv_remove_tree(const char *path);
+int dv_end_children(pid_t group, const int pipes[2]);
+
+/* runner.c */
+void dv_catch_stops(void);
+int dv_stopped(void); /* the signal that asked us to stop, or 0 */
+int dv_run_all(struct dv_env *env, const struct dv_scenario *const *scs, unsigned nr);
+/* judge.c */
+void dv_judge(const struct dv_scenario *sc, struct dv_result *r, enum dv_verdict ended);
+
+/* facts.c, probe.c, mounts.c */
+int dv_facts_get(struct dv_env *env);
+void dv_probe(struct dv_env *env, unsigned needs);
+const char *dv_missing(const struct dv_env *env, unsigned needs);
+int dv_mount_find(struct dv_facts *f, const char *dir);
+int dv_mounted(const struct dv_facts *f);
+int dv_remount(const struct dv_facts *f);
+int dv_mount_detached(const char *fstype);
+
+/* kmsg.c */
+int dv_kmsg_mark(void);
+void dv_kmsg_collect(int fd, struct dv_result *r);
+int dv_kmsg_write(const char *text);
+
+/* trace.c */
+int dv_trace_open(struct dv_trace *t);
+int dv_trace_watch(const struct dv_trace *t, ino_t ino);
+/* Sets bit N of *pages for each page N (below 64) that was flushed. */
+int dv_trace_flushed(const struct dv_trace *t, ino_t ino, uint64_t *pages,
+		     unsigned *events);
+void dv_trace_close(struct dv_trace *t);
+
+/* file.c: files with a canary in every word */
+/* `count` pages of a file, each `stride` pages after the one before. */
+struct dv_span {
+	unsigned first, count, stride;
+};
+enum dv_tag { DV_TAG_ORIGINAL = 1, DV_TAG_PROOF, DV_TAG_VICTIM };
+enum dv_page_is {
+	DV_PAGE_PROVEN,	  /* original, with the word stored after the pin */
+	DV_PAGE_ORIGINAL, /* original, without that word */
+	DV_PAGE_VICTIM,
+	DV_PAGE_ZERO,
+	DV_PAGE_OTHER,
+};
+int dv_path(const struct dv_ctx *c, char path[PATH_MAX], const char *name);
+int dv_file_make(const char *path, unsigned npages);
+int dv_file_sparse(const char *path, unsigned npages);
+int dv_file_make_at(const char *path, unsigned npages, const struct dv_span *span);
+int dv_file_prove(const char *path, const struct dv_span *span);
+int dv_file_spoil(const char *path, unsigned page);
+void dv_page_fill(void *page, enum dv_tag tag, unsigned index);
+enum dv_page_is dv_page_look(const void *page, unsigned index);
+int dv_write_all(int fd, const void *buf, size_t len, off_t at);
+int dv_read_all(int fd, void *buf, size_t len, off_t at);
+int dv_read_text(int dirfd, const char *path, char *buf, size_t len);
+void *dv_map_dax(int fd, size_t len, bool sync);
+size_t dv_page_size(void);
+
+/* fill.c: leave a file system no free block but those that are freed later */
+int dv_fill_ballast(const char *path);
+int dv_fill_victim(const char *path, unsigned *pages);
+
+/* extents.c */
+#define DV_EXTENTS_MAX 2048
+struct dv_extents {
+	unsigned nr;
+	uint64_t from[DV_EXTENTS_MAX], at[DV_EXTENTS_MAX], len[DV_EXTENTS_MAX];
+};
+int dv_extents_get(const char *path, struct dv_extents *x);
+uint64_t dv_extents_where(const struct dv_extents *x, unsigned page);
+bool dv_extents_have(const struct dv_extents *x, uint64_t where);
+
+/* child.c */
+pid_t dv_child_fork(void);
+int dv_child_wait(pid_t pid, int limit_ms, int *status);
+int64_t dv_now_ns(void);
+void dv_sleep_ms(int ms);
+int dv_drain(int fd, void *buf, size_t len, size_t *got);
+int dv_pipe_fill(int fd);
+
+/* watch.c: where a task is */
+struct dv_sight {
+	char state;	/* as in /proc/PID/stat, 0 when gone */
+	char where[64]; /* kernel function that it sleeps in, "" when not to be had */
+	bool in_layout; /* that function waits for a DAX page */
+};
+void dv_look(pid_t pid, struct dv_sight *s);
+
+/* actor.c */
+struct dv_target {
+	const struct dv_action *action;
+	char path[PATH_MAX];
+	const char *mount_point;
+	int fd;
+};
+enum dv_seen { DV_SEEN_DONE, DV_SEEN_ASLEEP, DV_SEEN_ELSEWHERE };
+enum dv_handler { DV_HANDLER_NONE, DV_HANDLER_PLAIN, DV_HANDLER_RESTART };
+struct dv_actor {
+	pid_t pid;
+	struct dv_actor_shm *shm;
+	struct dv_sight sight;
+	const struct dv_action *action;
+};
+int dv_actor_start(struct dv_ctx *c, struct dv_actor *a, const struct dv_action *action,
+		   const char *path, enum dv_handler handler);
+enum dv_seen dv_actor_watch(struct dv_actor *a);
+int dv_actor_wait(struct dv_actor *a, int asleep_ms, int limit_ms);
+long dv_action_do(struct dv_target *t);
+
+/* actions.c */
+extern const struct dv_action dv_truncate_zero, dv_truncate_shrink, dv_truncate_beyond,
+	dv_truncate_grow, dv_open_trunc, dv_punch, dv_punch_elsewhere, dv_zero_range,
+	dv_collapse, dv_insert, dv_madv_remove, dv_read, dv_unlink, dv_rename_over,
+	dv_close_last, dv_umount;
+
+/* holder.c */
+enum dv_hop {
+	DV_HOP_MAP,	 /* open and map the file */
+	DV_HOP_LOAD,	 /* read one byte of each page of the range */
+	DV_HOP_STORE,	 /* write the byte that is there already */
+	DV_HOP_PIN,	 /* vmsplice the range into the pipe */
+	DV_HOP_DONTNEED, /* MADV_DONTNEED on the range */
+	DV_HOP_UNMAP,
+	DV_HOP_CLOSE,
+	DV_HOP_QUIT,
+};
+struct dv_holder {
+	pid_t pid;
+	int sock;
+};
+struct dv_hold {
+	char path[PATH_MAX];
+	enum dv_state state;
+	bool sync, copy_only; /* copy_only: sabotage, put a copy into the pipe */
+	unsigned npages;
+	int pipe_w;
+};
+int dv_holder_start(struct dv_holder *h, const struct dv_hold *hold);
+int dv_holder_do(struct dv_holder *h, enum dv_hop op, const struct dv_span *span);
+
+/* rig.c: a file, a pin on some of its pages, an action; and the oracles on them */
+struct dv_rig {
+	char path[PATH_MAX];   /* the action's file */
+	char pinned[PATH_MAX]; /* the file whose page is held; mostly the same */
+	enum dv_state state;
+	unsigned npages;
+	struct dv_span span; /* the pages held */
+	struct dv_holder holder, other;
+	struct dv_actor actor;
+	enum dv_seen seen;
+	uint8_t *content; /* what came out of the pipe */
+	size_t content_len;
+	int64_t release_ns;
+	bool released;
+};
+#define DV_FILE_PAGES 16
+#define DV_PIN_PAGE   5
+
+extern const struct dv_span dv_one_page; /* DV_PIN_PAGE */
+enum dv_verdict dv_rig_build(struct dv_ctx *c, struct dv_rig *r, unsigned npages,
+			     const struct dv_span *span);
+enum dv_verdict dv_rig_act(struct dv_ctx *c, struct dv_rig *r,
+			   const struct dv_action *action, enum dv_handler handler);
+int dv_rig_release(struct dv_ctx *c, struct dv_rig *r);
+bool dv_rig_held(struct dv_ctx *c, const struct dv_rig *r);
+/* rig_judge.c */
+void dv_rig_judge_wait(struct dv_ctx *c, struct dv_rig *r);
+void dv_rig_judge_pass(struct dv_ctx *c, struct dv_rig *r);
+void dv_rig_judge_wake(struct dv_ctx *c, struct dv_rig *r);
+enum dv_verdict dv_rig_judge_content(struct dv_ctx *c, struct dv_rig *r);
+void dv_rig_judge_file(struct dv_ctx *c, struct dv_rig *r, const char *name,
+		       const struct dv_action *after);
+
+#define DV_WAKE_MS  2500  /* asleep this long after the release: it was not woken */
+#define DV_LIMIT_MS 20000 /* and this long for a call that is busy */
+
+/* defects.c */
+extern const struct dv_defect dv_unmapped_busy_page, dv_lost_wakeup, dv_fsync_skips;
+extern const struct dv_defect *const dv_defects[];
+extern const unsigned dv_ndefects;
+
+/* scenarios*.c */
+/* A page held in c->sc->state, c->sc->action on the file: waits or passes as expected. */
+enum dv_verdict dv_run_pin(struct dv_ctx *c);
+struct dv_group {
+	const struct dv_scenario *scenarios;
+	unsigned nr;
+};
+extern const struct dv_group dv_group_map_sync, dv_group_pin, dv_group_evict,
+	dv_group_signal, dv_group_refault, dv_group_leak, dv_group_fsync, dv_group_uring;
+#define DV_SCENARIOS_MAX 128
+unsigned dv_scenarios_all(const struct dv_scenario *out[DV_SCENARIOS_MAX]);
+
+#endif

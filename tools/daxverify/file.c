@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Files whose every word says whose it is: tag, page and position. What comes out of a
+ * pipe can so be told to be the original, another file's data, zeroes, or something else.
+ */
+#include "daxverify.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+size_t dv_page_size(void)
+{
+	return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+int dv_path(const struct dv_ctx *c, char path[PATH_MAX], const char *name)
+{
+	int n = snprintf(path, PATH_MAX, "%s/%s", c->folder, name);
+
+	return n < PATH_MAX ? 0 : -ENAMETOOLONG;
+}
+
+static uint64_t word(enum dv_tag tag, unsigned index, unsigned i)
+{
+	uint64_t x = ((uint64_t)tag << 56) ^ ((uint64_t)index << 24) ^ i;
+
+	x *= UINT64_C(0x9e3779b97f4a7c15);
+	return (x ^ (x >> 29)) | 1; /* never zero */
+}
+
+void dv_page_fill(void *page, enum dv_tag tag, unsigned index)
+{
+	unsigned i, n = (unsigned)(dv_page_size() / sizeof(uint64_t));
+	uint64_t w;
+
+	for (i = 0; i < n; i++) {
+		w = word(tag, index, i);
+		memcpy((char *)page + i * sizeof(w), &w, sizeof(w));
+	}
+}
+
+/* All words of the page from the given one on are the tag's. */
+static bool is_all(const void *page, enum dv_tag tag, unsigned index, unsigned from)
+{
+	unsigned i, n = (unsigned)(dv_page_size() / sizeof(uint64_t));
+	uint64_t w;
+
+	for (i = from; i < n; i++) {
+		memcpy(&w, (const char *)page + i * sizeof(w), sizeof(w));
+		if (w != word(tag, index, i))
+			return false;
+	}
+	return true;
+}
+
+static bool is_zero(const void *page)
+{
+	const char *p = page;
+
+	return p[0] == 0 && memcmp(p, p + 1, dv_page_size() - 1) == 0;
+}
+
+enum dv_page_is dv_page_look(const void *page, unsigned index)
+{
+	uint64_t first;
+
+	memcpy(&first, page, sizeof(first));
+	if (is_all(page, DV_TAG_ORIGINAL, index, 1)) {
+		if (first == word(DV_TAG_PROOF, index, 0))
+			return DV_PAGE_PROVEN;
+		if (first == word(DV_TAG_ORIGINAL, index, 0))
+			return DV_PAGE_ORIGINAL;
+		return DV_PAGE_OTHER;
+	}
+	if (is_all(page, DV_TAG_VICTIM, 0, 0))
+		return DV_PAGE_VICTIM;
+	return is_zero(page) ? DV_PAGE_ZERO : DV_PAGE_OTHER;
+}
+
+int dv_write_all(int fd, const void *buf, size_t len, off_t at)
+{
+	ssize_t n;
+
+	while (len) {
+		n = pwrite(fd, buf, len, at);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : -EIO;
+		buf = (const char *)buf + n;
+		at += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int dv_read_all(int fd, void *buf, size_t len, off_t at)
+{
+	ssize_t n;
+
+	while (len) {
+		n = pread(fd, buf, len, at);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : -ENODATA;
+		buf = (char *)buf + n;
+		at += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int dv_read_text(int dirfd, const char *path, char *buf, size_t len)
+{
+	int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	n = read(fd, buf, len - 1);
+	err = errno;
+	close(fd);
+	if (n < 0)
+		return -err;
+	buf[n] = 0;
+	buf[strcspn(buf, "\n")] = 0;
+	return 0;
+}
+
+static int write_page(int fd, unsigned index)
+{
+	size_t page = dv_page_size();
+	void *buf = malloc(page);
+	int ret = buf ? 0 : -ENOMEM;
+
+	if (!ret) {
+		dv_page_fill(buf, DV_TAG_ORIGINAL, index);
+		ret = dv_write_all(fd, buf, page, (off_t)(index * page));
+	}
+	free(buf);
+	return ret;
+}
+
+/*
+ * A file whose pages are all allocated, and those of the span (NULL: all) written by
+ * write(2) and synced: nothing is dirty, and the span's extents are written ones.
+ */
+int dv_file_make_at(const char *path, unsigned npages, const struct dv_span *span)
+{
+	const struct dv_span all = {0, npages, 1};
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600), ret = 0;
+	unsigned i;
+
+	if (fd < 0)
+		return -errno;
+	if (span && fallocate(fd, 0, 0, (off_t)(npages * dv_page_size())))
+		ret = -errno;
+	if (!span)
+		span = &all;
+	for (i = 0; i < span->count && !ret; i++)
+		ret = write_page(fd, span->first + i * span->stride);
+	if (!ret && fsync(fd))
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+int dv_file_make(const char *path, unsigned npages)
+{
+	return dv_file_make_at(path, npages, NULL);
+}
+
+int dv_file_sparse(const char *path, unsigned npages)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, (off_t)(npages * dv_page_size())))
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+/*
+ * Store the proof: one word of each page, after the pages were pinned. The pipe shows it
+ * only when it holds the file's own page; a copy made earlier does not have it.
+ */
+int dv_file_prove(const char *path, const struct dv_span *span)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), ret = 0;
+	unsigned i, page;
+	uint64_t w;
+
+	if (fd < 0)
+		return -errno;
+	for (i = 0; i < span->count && !ret; i++) {
+		page = span->first + i * span->stride;
+		w = word(DV_TAG_PROOF, page, 0);
+		ret = dv_write_all(fd, &w, sizeof(w), (off_t)(page * dv_page_size()));
+	}
+	close(fd);
+	return ret;
+}
+
+/* Sabotage: damage the page behind the scenario's back. */
+int dv_file_spoil(const char *path, unsigned page)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), ret;
+	uint64_t junk = 0;
+
+	if (fd < 0)
+		return -errno;
+	ret = dv_write_all(fd, &junk, sizeof(junk),
+			   (off_t)(page * dv_page_size() + 1024));
+	close(fd);
+	return ret;
+}
+
+/* MAP_SHARED, and with MAP_SYNC when asked. MAP_FAILED and errno on failure. */
+void *dv_map_dax(int fd, size_t len, bool sync)
+{
+	int flags = sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED;
+
+	return mmap(NULL, len, PROT_READ | PROT_WRITE, flags, fd, 0);
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The holder: a process that maps a file, pins pages of it by splicing them into a pipe,
+ * and does to its mapping what the scenario says, step by step.
+ */
+#include "daxverify.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define STEP_LIMIT_MS 15000
+
+struct step {
+	enum dv_hop op;
+	struct dv_span span;
+};
+
+/* In the holder's process. */
+struct mapping {
+	const struct dv_hold *hold;
+	int fd;
+	char *addr;
+	size_t len;
+};
+
+static int do_map(struct mapping *m)
+{
+	const struct dv_hold *h = m->hold;
+	bool readonly = h->state == DV_ST_READONLY || h->state == DV_ST_PRIVATE;
+
+	m->len = h->npages * dv_page_size();
+	m->fd = open(h->path, (readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+	if (m->fd < 0)
+		return -errno;
+	if (h->state == DV_ST_PRIVATE)
+		m->addr = mmap(NULL, m->len, PROT_READ, MAP_PRIVATE, m->fd, 0);
+	else if (readonly)
+		m->addr = mmap(NULL, m->len, PROT_READ, MAP_SHARED, m->fd, 0);
+	else
+		m->addr = dv_map_dax(m->fd, m->len, h->sync);
+	return m->addr == MAP_FAILED ? -errno : 0;
+}
+
+static char *nth_page(const struct mapping *m, const struct step *s, unsigned i)
+{
+	return m->addr + (s->span.first + (size_t)i * s->span.stride) * dv_page_size();
+}
+
+static int do_touch(struct mapping *m, const struct step *s, bool store)
+{
+	volatile char *p;
+	unsigned i;
+
+	for (i = 0; i < s->span.count; i++) {
+		p = nth_page(m, s, i) + 512;
+		if (store)
+			*p = *p;
+		else
+			(void)*p;
+	}
+	return 0;
+}
+
+/* All or nothing, and never asleep: a pipe that is too small is an error. */
+static int do_pin(struct mapping *m, const struct step *s)
+{
+	struct iovec iov = {.iov_len = dv_page_size()};
+	unsigned i;
+	ssize_t n;
+
+	for (i = 0; i < s->span.count; i++) {
+		iov.iov_base = nth_page(m, s, i);
+		if (m->hold->copy_only)
+			n = write(m->hold->pipe_w, iov.iov_base, iov.iov_len);
+		else
+			n = vmsplice(m->hold->pipe_w, &iov, 1, SPLICE_F_NONBLOCK);
+		if (n != (ssize_t)iov.iov_len)
+			return n < 0 ? -errno : -EIO;
+	}
+	return 0;
+}
+
+static int do_step(struct mapping *m, const struct step *s)
+{
+	switch (s->op) {
+	case DV_HOP_MAP:
+		return do_map(m);
+	case DV_HOP_LOAD:
+		return do_touch(m, s, false);
+	case DV_HOP_STORE:
+		return do_touch(m, s, true);
+	case DV_HOP_PIN:
+		return do_pin(m, s);
+	case DV_HOP_DONTNEED:
+		return madvise(nth_page(m, s, 0), s->span.count * dv_page_size(),
+			       MADV_DONTNEED)
+			       ? -errno
+			       : 0;
+	case DV_HOP_UNMAP:
+		return munmap(m->addr, m->len) ? -errno : 0;
+	case DV_HOP_CLOSE:
+		return close(m->fd) ? -errno : 0;
+	case DV_HOP_QUIT:
+		break;
+	}
+	_exit(0);
+}
+
+static void holder_main(const struct dv_hold *hold, int sock)
+{
+	struct mapping m = {.hold = hold, .fd = -1};
+	struct step s;
+	int err;
+
+	while (read(sock, &s, sizeof(s)) == (ssize_t)sizeof(s)) {
+		err = do_step(&m, &s);
+		if (write(sock, &err, sizeof(err)) != (ssize_t)sizeof(err))
+			break;
+	}
+	_exit(0);
+}
+
+int dv_holder_start(struct dv_holder *h, const struct dv_hold *hold)
+{
+	int sv[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sv))
+		return -errno;
+	h->pid = dv_child_fork();
+	if (h->pid == 0) {
+		close(sv[0]);
+		holder_main(hold, sv[1]);
+	}
+	close(sv[1]);
+	h->sock = sv[0];
+	return h->pid < 0 ? -errno : 0;
+}
+
+/* One step of the holder: its own 0 or -errno, or -ETIMEDOUT when it hangs in it. */
+int dv_holder_do(struct dv_holder *h, enum dv_hop op, const struct dv_span *span)
+{
+	struct step s = {.op = op, .span = *span};
+	struct pollfd p = {.fd = h->sock, .events = POLLIN};
+	int err;
+
+	if (write(h->sock, &s, sizeof(s)) != (ssize_t)sizeof(s))
+		return -errno;
+	if (poll(&p, 1, STEP_LIMIT_MS) <= 0)
+		return -ETIMEDOUT;
+	if (read(h->sock, &err, sizeof(err)) != (ssize_t)sizeof(err))
+		return -EPIPE; /* it died: a SIGBUS, say */
+	return err;
+}

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Options, the private folder, and the way out. */
+#include "daxverify.h"
+
+#include <argp.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <json.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+const char *argp_program_version = "daxverify " PACKAGE_VERSION;
+
+static const char doc[] =
+	"Try what the running kernel promises on FS DAX: that a page which something holds is "
+	"not freed under it, that a wait ends, that a flush flushes."
+	"\vExamples:\n"
+	"  daxverify --dir /mnt/pmem\n"
+	"  daxverify --dir /mnt/pmem --scratch --json report.json\n"
+	"  daxverify --dir /mnt/pmem --only 'unmapped-*,leak-*' --verbose\n"
+	"  daxverify --list\n\n"
+	"Exit status: 0 all claims hold (some may be skipped), 1 a claim is broken or a set-up "
+	"failed, 4 everything was skipped, 64 wrong usage, 66 DIR can't be used, 128+N stopped "
+	"by signal N.\n\nSee daxverify(1) for the verdicts and the known defects.";
+
+enum {
+	OPT_SCRATCH = 256,
+	OPT_ONLY,
+	OPT_SKIP,
+	OPT_TIMEOUT,
+	OPT_JSON,
+	OPT_LIST,
+	OPT_SABOTAGE
+};
+
+static const struct argp_option options[] = {
+	{"dir", 'd', "DIR", 0, "folder on the file system under test", 0},
+	{"scratch", OPT_SCRATCH, NULL, 0,
+	 "the file system may be filled and unmounted: nobody else uses it", 0},
+	{"json", OPT_JSON, "FILE", 0, "write a report; - for stdout in place of KTAP", 0},
+	{"list", OPT_LIST, NULL, 0, "list the scenarios and their claims", 0},
+	{"only", OPT_ONLY, "GLOB[,GLOB]", 0, "run these scenarios only", 0},
+	{"skip", OPT_SKIP, "GLOB[,GLOB]", 0, "run all but these", 0},
+	{"timeout", OPT_TIMEOUT, "SECONDS", 0, "limit for one scenario (default 60)", 0},
+	{"verbose", 'v', NULL, 0, "say what each oracle saw, also where all is well", 0},
+	{"sabotage", OPT_SABOTAGE, "NAME", OPTION_HIDDEN, "self-test, see daxverify(1)",
+	 0},
+	{0},
+};
+
+static const char *const sabotages[] = {
+	[DV_SAB_NO_PIN] = "no-pin",	  [DV_SAB_EARLY_DRAIN] = "early-drain",
+	[DV_SAB_NO_DRAIN] = "no-drain",	  [DV_SAB_NO_TOUCH] = "no-touch",
+	[DV_SAB_NO_SIGNAL] = "no-signal", [DV_SAB_NO_FSYNC] = "no-fsync",
+	[DV_SAB_NO_DAX] = "no-dax",	  [DV_SAB_CORRUPT_CANARY] = "corrupt-canary",
+	[DV_SAB_FAKE_WARN] = "fake-warn", [DV_SAB_HANG] = "hang",
+};
+
+static enum dv_sabotage parse_sabotage(struct argp_state *state, const char *arg)
+{
+	unsigned i;
+
+	for (i = 1; i < DV_COUNT(sabotages); i++) {
+		if (strcmp(arg, sabotages[i]) == 0)
+			return (enum dv_sabotage)i;
+	}
+	argp_error(state, "no sabotage is named '%s'", arg);
+	return DV_SAB_NONE;
+}
+
+static int parse_seconds(struct argp_state *state, const char *arg)
+{
+	char *end;
+	long n = strtol(arg, &end, 10);
+
+	if (*arg == 0 || *end || n < 1 || n > 86400)
+		argp_error(
+			state,
+			"--timeout takes a number of seconds from 1 to 86400, not '%s'",
+			arg);
+	return (int)n;
+}
+
+static error_t parse_opt(int key, char *arg, struct argp_state *state)
+{
+	struct dv_options *o = state->input;
+
+	switch (key) {
+	case 'd':
+		o->dir = arg;
+		return 0;
+	case 'v':
+		o->verbose = true;
+		return 0;
+	case OPT_SCRATCH:
+		o->scratch = true;
+		return 0;
+	case OPT_JSON:
+		o->json = arg;
+		return 0;
+	case OPT_LIST:
+		o->list = true;
+		return 0;
+	case OPT_ONLY:
+		o->only = arg;
+		return 0;
+	case OPT_SKIP:
+		o->skip = arg;
+		return 0;
+	case OPT_TIMEOUT:
+		o->timeout_s = parse_seconds(state, arg);
+		return 0;
+	case OPT_SABOTAGE:
+		o->sabotage = parse_sabotage(state, arg);
+		return 0;
+	case ARGP_KEY_END:
+		if (!o->dir && !o->list)
+			argp_error(state,
+				   "--dir is missing: which file system is to be tried?");
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static bool matches(const char *name, const char *globs)
+{
+	char *copy = strdup(globs), *glob, *save;
+	bool found = false;
+
+	for (glob = copy ? strtok_r(copy, ",", &save) : NULL; glob && !found;
+	     glob = strtok_r(NULL, ",", &save))
+		found = fnmatch(glob, name, 0) == 0;
+	free(copy);
+	return found;
+}
+
+static unsigned choose(const struct dv_options *o, const struct dv_scenario **scs,
+		       unsigned nr)
+{
+	unsigned i, n = 0;
+
+	for (i = 0; i < nr; i++) {
+		if (o->only && !matches(scs[i]->name, o->only))
+			continue;
+		if (o->skip && matches(scs[i]->name, o->skip))
+			continue;
+		scs[n++] = scs[i];
+	}
+	return n;
+}
+
+static int list(const struct dv_options *o, const struct dv_scenario *const *scs,
+		unsigned nr)
+{
+	int ret;
+
+	if (!o->json) {
+		dv_list_print(scs, nr);
+		return 0;
+	}
+	ret = dv_json_write(dv_json_list(scs, nr), o->json);
+	if (ret)
+		fprintf(stderr, "daxverify: cannot write %s: %s\n", o->json,
+			strerror(-ret));
+	return ret ? EX_CANTCREAT : 0;
+}
+
+/* An absolute path: the run leaves the current folder, which may be under test. */
+static int fix_json_path(struct dv_options *o, char path[PATH_MAX])
+{
+	char cwd[PATH_MAX];
+	int fd, n;
+
+	if (!o->json || strcmp(o->json, "-") == 0)
+		return 0;
+	if (o->json[0] == '/' || !getcwd(cwd, sizeof(cwd)))
+		n = snprintf(path, PATH_MAX, "%s", o->json);
+	else
+		n = snprintf(path, PATH_MAX, "%s/%s", cwd, o->json);
+	if (n >= PATH_MAX)
+		return -ENAMETOOLONG;
+	o->json = path;
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
+static int make_folder(struct dv_env *env)
+{
+	char real[PATH_MAX];
+
+	if (!realpath(env->opt.dir, real))
+		return -errno;
+	if (snprintf(env->folder, sizeof(env->folder), "%s/.daxverify-XXXXXX", real) >=
+	    (int)sizeof(env->folder) - NAME_MAX)
+		return -ENAMETOOLONG;
+	return mkdtemp(env->folder) ? 0 : -errno;
+}
+
+/* Lets each WARN_ONCE speak again; -1 without debugfs, where each speaks but once. */
+static int open_warn_once(void)
+{
+	int mnt = dv_mount_detached("debugfs"), fd;
+
+	if (mnt < 0)
+		return -1;
+	fd = openat(mnt, "clear_warn_once", O_WRONLY | O_CLOEXEC);
+	close(mnt);
+	return fd;
+}
+
+static int verify(struct dv_env *env, const struct dv_scenario *const *scs, unsigned nr)
+{
+	int ret = make_folder(env), code, kmsg;
+	unsigned needs = 0, i;
+
+	if (ret) {
+		fprintf(stderr, "daxverify: cannot use %s: %s\n", env->opt.dir,
+			strerror(-ret));
+		return EX_NOINPUT;
+	}
+	dv_catch_stops();
+	env->warn_once_fd = open_warn_once();
+	kmsg = dv_kmsg_mark();
+	env->facts.kernel_log = kmsg >= 0;
+	if (kmsg >= 0)
+		close(kmsg);
+	ret = chdir("/") ? -errno : dv_facts_get(env);
+	if (ret) {
+		fprintf(stderr, "daxverify: cannot try files in %s: %s\n", env->opt.dir,
+			strerror(-ret));
+		code = EX_NOINPUT;
+	} else {
+		for (i = 0; i < nr; i++)
+			needs |= scs[i]->needs;
+		dv_probe(env, needs);
+		code = dv_run_all(env, scs, nr);
+		if (env->have & DV_NEED_TRACE)
+			dv_trace_close(&env->trace);
+	}
+	ret = dv_remove_tree(env->folder);
+	if (ret)
+		fprintf(stderr, "daxverify: cannot remove %s: %s\n", env->folder,
+			strerror(-ret));
+	return dv_stopped() ? 128 + dv_stopped() : code;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct argp argp = {options, parse_opt, NULL, doc, NULL, NULL, NULL};
+	static const struct dv_scenario *scs[DV_SCENARIOS_MAX];
+	static struct dv_env env = {.opt.timeout_s = 60};
+	static char json_path[PATH_MAX];
+	unsigned nr;
+	int ret;
+
+	argp_err_exit_status = EX_USAGE;
+	argp_parse(&argp, argc, argv, 0, NULL, &env.opt);
+	nr = choose(&env.opt, scs, dv_scenarios_all(scs));
+	if (!nr) {
+		fprintf(stderr, "daxverify: no scenario is left by --only and --skip; "
+				"see daxverify --list\n");
+		return EX_USAGE;
+	}
+	if (env.opt.list)
+		return list(&env.opt, scs, nr);
+	ret = fix_json_path(&env.opt, json_path);
+	if (ret) {
+		fprintf(stderr, "daxverify: cannot write %s: %s\n", env.opt.json,
+			strerror(-ret));
+		return EX_CANTCREAT;
+	}
+	return verify(&env, scs, nr);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Which needs are met here: found by trying. A "no" says what would make it a "yes". */
+#include "daxverify.h"
+
+#include <fcntl.h>
+#include <liburing.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void meets(struct dv_env *env, unsigned need, bool met, const char *missing, ...)
+	DV_PRINTF(4, 5);
+
+static void meets(struct dv_env *env, unsigned need, bool met, const char *missing, ...)
+{
+	unsigned bit = (unsigned)__builtin_ctz(need);
+	va_list ap;
+
+	if (met) {
+		env->have |= need;
+		return;
+	}
+	va_start(ap, missing);
+	vsnprintf(env->missing[bit], sizeof(env->missing[bit]), missing, ap);
+	va_end(ap);
+}
+
+static void probe_fs(struct dv_env *env)
+{
+	const struct dv_facts *f = &env->facts;
+
+	meets(env, DV_NEED_DAX, f->dax && f->block_size == f->page_size,
+	      "no DAX here (%s on %s): needs ext4 or xfs mounted with dax=always on a pmem "
+	      "device in fsdax mode, with blocks of %zu bytes",
+	      f->fs, f->device, f->page_size);
+	meets(env, DV_NEED_NO_DAX, !f->dax, "this is DAX");
+	meets(env, DV_NEED_MAP_SYNC, f->map_sync, "MAP_SYNC is refused here");
+	meets(env, DV_NEED_SYNC_DEVICE, f->sync_device,
+	      "%s is a virtio-pmem device, durable only through fsync", f->device);
+	meets(env, DV_NEED_SCRATCH, env->opt.scratch,
+	      "would fill or unmount the file system: give --scratch if it may");
+	meets(env, DV_NEED_OWN_MOUNT,
+	      f->mounts_of_device == 1 && strcmp(f->mount_root, "/") == 0 &&
+		      strcmp(f->mount_point, "/") != 0,
+	      "%s is mounted %u times, or not as a whole: needs a mount of its own",
+	      f->device, f->mounts_of_device);
+}
+
+/* The same call on a file of the same shape with nothing pinned. */
+static void probe_op(struct dv_env *env, unsigned need, enum dv_action_kind kind,
+		     const char *name)
+{
+	struct dv_action action = {.name = name, .kind = kind, .first = 4, .count = 4};
+	struct dv_target t = {.action = &action};
+	int ret;
+
+	if (snprintf(t.path, sizeof(t.path), "%s/probe", env->folder) >=
+	    (int)sizeof(t.path))
+		return;
+	ret = dv_file_make(t.path, DV_FILE_PAGES);
+	t.fd = ret ? -1 : open(t.path, O_RDWR | O_CLOEXEC);
+	if (t.fd < 0)
+		ret = ret ? ret : -errno;
+	else if (dv_action_do(&t) < 0)
+		ret = -errno;
+	meets(env, need, ret != -EOPNOTSUPP && ret != -ENOSYS, "%s has no %s (%s)",
+	      env->facts.fs, name, strerror(-ret));
+	if (t.fd >= 0)
+		close(t.fd);
+	unlink(t.path);
+}
+
+static void probe_kernel(struct dv_env *env, unsigned needs)
+{
+	struct io_uring ring;
+	int ret;
+
+	meets(env, DV_NEED_ROOT, geteuid() == 0, "needs root");
+	ret = dv_mount_detached("tmpfs");
+	meets(env, DV_NEED_TMPFS, ret >= 0, "cannot mount a tmpfs: %s", strerror(-ret));
+	if (ret >= 0)
+		close(ret);
+	if (needs & DV_NEED_TRACE && env->facts.dax) {
+		ret = dv_trace_open(&env->trace);
+		meets(env, DV_NEED_TRACE, !ret,
+		      "no tracepoint fs_dax:dax_writeback_one: %s", strerror(-ret));
+	}
+	ret = io_uring_queue_init(2, &ring, 0);
+	meets(env, DV_NEED_URING, !ret, "io_uring is not to be had: %s", strerror(-ret));
+	if (!ret)
+		io_uring_queue_exit(&ring);
+}
+
+/* `needs`: of all scenarios that will run. Tracing is switched on for them only. */
+void dv_probe(struct dv_env *env, unsigned needs)
+{
+	probe_fs(env);
+	probe_op(env, DV_NEED_PUNCH, DV_ACT_PUNCH, "FALLOC_FL_PUNCH_HOLE");
+	probe_op(env, DV_NEED_ZERO_RANGE, DV_ACT_ZERO_RANGE, "FALLOC_FL_ZERO_RANGE");
+	probe_op(env, DV_NEED_COLLAPSE, DV_ACT_COLLAPSE, "FALLOC_FL_COLLAPSE_RANGE");
+	probe_op(env, DV_NEED_INSERT, DV_ACT_INSERT, "FALLOC_FL_INSERT_RANGE");
+	probe_kernel(env, needs);
+}
+
+/* Why these needs are not met: the first one that is not, or NULL. */
+const char *dv_missing(const struct dv_env *env, unsigned needs)
+{
+	unsigned missing = needs & ~env->have;
+
+	return missing ? env->missing[__builtin_ctz(missing)] : NULL;
+}

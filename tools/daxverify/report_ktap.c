@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Flat KTAP, version 1. The line `# start NAME` goes out before a scenario starts, so
+ * that whoever reads the console of a machine that died knows which one it was.
+ */
+#include "daxverify.h"
+
+#include <string.h>
+
+void dv_ktap_begin(unsigned nr)
+{
+	printf("KTAP version 1\n1..%u\n", nr);
+	fflush(stdout);
+}
+
+void dv_ktap_start(const struct dv_scenario *sc)
+{
+	printf("# start %s\n", sc->name);
+	fflush(stdout);
+}
+
+static void print_line(unsigned nr, const struct dv_scenario *sc,
+		       const struct dv_result *r)
+{
+	switch (r->verdict) {
+	case DV_OK:
+		printf("ok %u %s\n", nr, sc->name);
+		break;
+	case DV_SKIP:
+		printf("ok %u %s # SKIP %s\n", nr, sc->name, r->reason);
+		break;
+	case DV_NOT_OK:
+		printf("not ok %u %s", nr, sc->name);
+		if (r->defect)
+			printf(" # known defect: %s", r->defect->name);
+		else if (r->reason[0])
+			printf(" # %s", r->reason);
+		printf("\n");
+		break;
+	case DV_BROKEN:
+		printf("not ok %u %s # broken: %s\n", nr, sc->name, r->reason);
+		break;
+	}
+}
+
+static void print_detail(const struct dv_result *r, bool verbose)
+{
+	const struct dv_oracle *o;
+	unsigned i;
+
+	for (i = 0; i < r->noracles; i++) {
+		o = &r->oracles[i];
+		if (o->ok && !verbose)
+			continue;
+		printf("#   %s: %s\n", o->name, o->ok ? "ok" : "not ok");
+		printf("#     expected: %s\n#     seen:     %s\n", o->expected, o->seen);
+	}
+	for (i = 0; i < r->nlog; i++)
+		printf("#   kernel: %s\n", r->log[i]);
+	if (verbose)
+		printf("#   took %lld ms\n", (long long)r->duration_ms);
+}
+
+void dv_ktap_result(unsigned nr, const struct dv_scenario *sc, const struct dv_result *r,
+		    bool verbose)
+{
+	print_line(nr, sc, r);
+	if (verbose || r->verdict == DV_NOT_OK || r->verdict == DV_BROKEN) {
+		printf("#   claim: %s\n", sc->claim);
+		print_detail(r, verbose);
+	}
+	fflush(stdout);
+}
+
+void dv_list_print(const struct dv_scenario *const *scs, unsigned nr)
+{
+	size_t width = 0;
+	unsigned i;
+
+	for (i = 0; i < nr; i++) {
+		if (strlen(scs[i]->name) > width)
+			width = strlen(scs[i]->name);
+	}
+	for (i = 0; i < nr; i++)
+		printf("%-*s  %s\n", (int)width, scs[i]->name, scs[i]->claim);
+}

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A file, a pin on some of its pages in one of the states, and an action on the file. */
+#include "daxverify.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const struct dv_span dv_one_page = {DV_PIN_PAGE, 1, 1};
+
+/* What the holder does, in order, until the mapping is in the state. */
+static const enum dv_hop steps[][8] = {
+	[DV_ST_MAPPED] = {DV_HOP_MAP, DV_HOP_STORE, DV_HOP_PIN, DV_HOP_QUIT},
+	[DV_ST_READONLY] = {DV_HOP_MAP, DV_HOP_LOAD, DV_HOP_PIN, DV_HOP_QUIT},
+	[DV_ST_PRIVATE] = {DV_HOP_MAP, DV_HOP_LOAD, DV_HOP_PIN, DV_HOP_QUIT},
+	[DV_ST_DONTNEED] = {DV_HOP_MAP, DV_HOP_STORE, DV_HOP_PIN, DV_HOP_DONTNEED,
+			    DV_HOP_QUIT},
+	[DV_ST_ELSEWHERE] = {DV_HOP_MAP, DV_HOP_STORE, DV_HOP_PIN, DV_HOP_UNMAP,
+			     DV_HOP_CLOSE, DV_HOP_QUIT},
+	[DV_ST_UNMAPPED] = {DV_HOP_MAP, DV_HOP_STORE, DV_HOP_PIN, DV_HOP_UNMAP,
+			    DV_HOP_CLOSE, DV_HOP_QUIT},
+	[DV_ST_HOLE] = {DV_HOP_MAP, DV_HOP_LOAD, DV_HOP_PIN, DV_HOP_QUIT},
+	[DV_ST_OTHER_FILE] = {DV_HOP_MAP, DV_HOP_STORE, DV_HOP_PIN, DV_HOP_QUIT},
+};
+
+static const char *const step_names[] = {
+	[DV_HOP_MAP] = "map the file",	      [DV_HOP_LOAD] = "load from the page",
+	[DV_HOP_STORE] = "store to the page", [DV_HOP_PIN] = "vmsplice the page",
+	[DV_HOP_DONTNEED] = "MADV_DONTNEED",  [DV_HOP_UNMAP] = "munmap",
+	[DV_HOP_CLOSE] = "close the file",    [DV_HOP_QUIT] = "quit",
+};
+
+static enum dv_verdict make_files(struct dv_ctx *c, struct dv_rig *r)
+{
+	int ret;
+
+	if (dv_path(c, r->path, "file") || dv_path(c, r->pinned, "pinned"))
+		return dv_broken(c, "the path of the test folder is too long");
+	if (r->state == DV_ST_HOLE)
+		ret = dv_file_sparse(r->path, r->npages);
+	else
+		ret = dv_file_make_at(r->path, r->npages,
+				      r->span.stride > 1 ? &r->span : NULL);
+	if (!ret && r->state == DV_ST_OTHER_FILE)
+		ret = dv_file_make(r->pinned, r->npages);
+	else
+		memcpy(r->pinned, r->path, sizeof(r->pinned));
+	if (ret)
+		return dv_broken(c, "cannot make a file of %u pages in %s: %s", r->npages,
+				 c->folder, strerror(-ret));
+	return DV_OK;
+}
+
+static enum dv_verdict run_steps(struct dv_ctx *c, struct dv_rig *r)
+{
+	const enum dv_hop *op;
+	int ret;
+
+	for (op = steps[r->state]; *op != DV_HOP_QUIT; op++) {
+		ret = dv_holder_do(&r->holder, *op, &r->span);
+		if (ret)
+			return dv_broken(c, "the holder could not %s: %s",
+					 step_names[*op], strerror(-ret));
+	}
+	return DV_OK;
+}
+
+/* Another process keeps the file mapped and touched, and pins nothing. */
+static enum dv_verdict start_other(struct dv_ctx *c, struct dv_rig *r,
+				   struct dv_hold *hold)
+{
+	int ret;
+
+	if (r->state != DV_ST_ELSEWHERE)
+		return DV_OK;
+	ret = dv_holder_start(&r->other, hold);
+	if (!ret)
+		ret = dv_holder_do(&r->other, DV_HOP_MAP, &r->span);
+	if (!ret)
+		ret = dv_holder_do(&r->other, DV_HOP_LOAD, &r->span);
+	return ret ? dv_broken(c, "cannot map the file in a second process: %s",
+			       strerror(-ret))
+		   : DV_OK;
+}
+
+static enum dv_verdict check_pin(struct dv_ctx *c, struct dv_rig *r)
+{
+	int ret;
+
+	if (!dv_rig_held(c, r))
+		return dv_broken(c, "the pipe does not hold the %u pages spliced into it",
+				 r->span.count);
+	/* After the pin, so that the pipe shows it only if it holds the page itself. */
+	ret = r->state == DV_ST_HOLE ? 0 : dv_file_prove(r->pinned, &r->span);
+	if (!ret && dv_sabotaged(c, DV_SAB_CORRUPT_CANARY))
+		ret = dv_file_spoil(r->pinned, r->span.first);
+	return ret ? dv_broken(c, "cannot write to the pinned page: %s", strerror(-ret))
+		   : DV_OK;
+}
+
+/*
+ * Make the file, start the holder and take it to the scenario's state. On DV_OK the pages
+ * are pinned: the pipe holds them.
+ */
+enum dv_verdict dv_rig_build(struct dv_ctx *c, struct dv_rig *r, unsigned npages,
+			     const struct dv_span *span)
+{
+	struct dv_hold hold = {.state = c->sc->state,
+			       .npages = npages,
+			       .pipe_w = c->pipe_w,
+			       .sync = c->env->facts.map_sync,
+			       .copy_only = dv_sabotaged(c, DV_SAB_NO_PIN)};
+	enum dv_verdict v;
+	int ret;
+
+	memset(r, 0, sizeof(*r));
+	r->state = c->sc->state;
+	r->npages = npages;
+	r->span = *span;
+	r->content = calloc(span->count, dv_page_size());
+	if (!r->content)
+		return dv_broken(c, "out of memory");
+	v = make_files(c, r);
+	if (v != DV_OK)
+		return v;
+	memcpy(hold.path, r->pinned, sizeof(hold.path));
+	v = start_other(c, r, &hold);
+	if (v != DV_OK)
+		return v;
+	ret = dv_holder_start(&r->holder, &hold);
+	if (ret)
+		return dv_broken(c, "cannot start the holder: %s", strerror(-ret));
+	v = run_steps(c, r);
+	return v == DV_OK ? check_pin(c, r) : v;
+}
+
+/* The pipe still has every byte: what was pinned is pinned. */
+bool dv_rig_held(struct dv_ctx *c, const struct dv_rig *r)
+{
+	return dv_pipe_fill(c->pipe_r) == (int)(r->span.count * dv_page_size());
+}
+
+/* Let the pages go, keeping what they showed. */
+int dv_rig_release(struct dv_ctx *c, struct dv_rig *r)
+{
+	int ret;
+
+	if (r->released)
+		return 0;
+	r->release_ns = dv_now_ns();
+	ret = dv_drain(c->pipe_r, r->content, r->span.count * dv_page_size(),
+		       &r->content_len);
+	r->released = !ret;
+	return ret;
+}
+
+/* Start the action and watch it until it has ended or is seen to wait. */
+enum dv_verdict dv_rig_act(struct dv_ctx *c, struct dv_rig *r,
+			   const struct dv_action *action, enum dv_handler handler)
+{
+	char over[PATH_MAX + 8];
+	int ret = 0;
+
+	if (dv_sabotaged(c, DV_SAB_EARLY_DRAIN))
+		ret = dv_rig_release(c, r);
+	if (!ret && action->kind == DV_ACT_RENAME_OVER) {
+		snprintf(over, sizeof(over), "%s.new", r->path);
+		ret = dv_file_make(over, 1);
+	}
+	if (!ret)
+		ret = dv_actor_start(c, &r->actor, action, r->path, handler);
+	if (ret)
+		return dv_broken(c, "cannot start %s: %s", action->name, strerror(-ret));
+	r->seen = dv_actor_watch(&r->actor);
+	if (r->seen == DV_SEEN_DONE && !r->actor.shm->started)
+		return dv_broken(c, "%s: cannot open the file: %s", action->name,
+				 strerror(r->actor.shm->err));
+	return DV_OK;
+}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The oracles on a rig: time and state, content of the pipe, content of the file. */
+#include "daxverify.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define GONE_MS 2000
+
+static void describe_end(const struct dv_actor *a, char *text, size_t len)
+{
+	if (a->shm->ret < 0)
+		snprintf(text, len, "%s failed with %s", a->action->name,
+			 strerrorname_np(a->shm->err));
+	else
+		snprintf(text, len, "%s succeeded", a->action->name);
+}
+
+static void describe_sleep(const struct dv_actor *a, char *text, size_t len)
+{
+	if (a->sight.where[0])
+		snprintf(text, len, "asleep in %s (%c)", a->sight.where, a->sight.state);
+	else
+		snprintf(text, len, "asleep, in state %c", a->sight.state);
+}
+
+static void judge_early_end(struct dv_ctx *c, struct dv_rig *r, const char *expected)
+{
+	bool held = dv_rig_held(c, r);
+	unsigned symptom =
+		held && r->actor.shm->ret >= 0 ? DV_SYM_PASSED_PIN : DV_SYM_NONE;
+	char end[128];
+
+	describe_end(&r->actor, end, sizeof(end));
+	dv_oracle(c, false, symptom, "waits", expected, "%s at once, %s", end,
+		  held ? "with the page still in the pipe"
+		       : "but nothing was held by then");
+}
+
+/* The action must be asleep as long as the page is held. */
+void dv_rig_judge_wait(struct dv_ctx *c, struct dv_rig *r)
+{
+	static const char expected[] = "asleep until the page is released";
+	char text[128];
+
+	if (r->seen == DV_SEEN_DONE) {
+		judge_early_end(c, r, expected);
+		return;
+	}
+	describe_sleep(&r->actor, text, sizeof(text));
+	if (r->seen == DV_SEEN_ELSEWHERE)
+		dv_oracle(c, false, DV_SYM_NONE, "waits", expected,
+			  "%s, which is no wait for DAX pages", text);
+	else
+		dv_oracle(c, true, DV_SYM_NONE, "waits", expected, "%s", text);
+}
+
+/* The action must end, and succeed, although something is held. */
+void dv_rig_judge_pass(struct dv_ctx *c, struct dv_rig *r)
+{
+	bool done = r->seen == DV_SEEN_DONE, held = dv_rig_held(c, r);
+	char text[128];
+
+	if (done)
+		describe_end(&r->actor, text, sizeof(text));
+	else
+		describe_sleep(&r->actor, text, sizeof(text));
+	dv_oracle(c, done && held && r->actor.shm->ret >= 0, DV_SYM_NONE, "does not wait",
+		  "ends with success while the page is held", "%s, %s", text,
+		  held ? "with the page in the pipe" : "but nothing was held by then");
+}
+
+/* SIGSTOP and SIGCONT make an interruptible wait begin again, and look again. */
+static bool rescue(struct dv_actor *a)
+{
+	int64_t begin = dv_now_ns();
+	struct dv_sight s;
+
+	kill(a->pid, SIGSTOP);
+	do {
+		dv_sleep_ms(4);
+		dv_look(a->pid, &s);
+	} while (s.state != 'T' && dv_now_ns() - begin < GONE_MS * INT64_C(1000000));
+	kill(a->pid, SIGCONT);
+	return dv_actor_wait(a, GONE_MS, DV_LIMIT_MS) == 0;
+}
+
+/* The release must end the wait, soon and with success. */
+void dv_rig_judge_wake(struct dv_ctx *c, struct dv_rig *r)
+{
+	static const char expected[] =
+		"ends with success as soon as the page is released";
+	char text[128];
+	bool rescued;
+
+	if (dv_actor_wait(&r->actor, DV_WAKE_MS, DV_LIMIT_MS) == 0) {
+		describe_end(&r->actor, text, sizeof(text));
+		dv_oracle(c, r->actor.shm->ret >= 0, DV_SYM_NONE, "wakes", expected,
+			  "%s, %.1f ms after the release", text,
+			  (double)(r->actor.shm->end_ns - r->release_ns) / 1e6);
+		return;
+	}
+	describe_sleep(&r->actor, text, sizeof(text));
+	rescued = rescue(&r->actor);
+	dv_oracle(c, false, rescued && r->released ? DV_SYM_ASLEEP : DV_SYM_NONE, "wakes",
+		  expected, "still %s %.1f s after %s; SIGSTOP and SIGCONT %s", text,
+		  DV_WAKE_MS / 1000.0,
+		  r->released ? "the release" : "nothing was released",
+		  rescued ? "woke it" : "did not wake it");
+	if (!rescued)
+		kill(r->actor.pid, SIGKILL);
+}
+
+/*
+ * What came out of the pipe. Copies in place of pages mean that nothing was pinned: then
+ * the other oracles said nothing about the kernel, and the scenario is broken.
+ */
+enum dv_verdict dv_rig_judge_content(struct dv_ctx *c, struct dv_rig *r)
+{
+	unsigned kinds[DV_PAGE_OTHER + 1] = {0}, i, want;
+	bool passed = r->seen == DV_SEEN_DONE;
+	size_t page = dv_page_size();
+	bool ok;
+
+	for (i = 0; i < r->content_len / page; i++)
+		kinds[dv_page_look(r->content + i * page,
+				   r->span.first + i * r->span.stride)]++;
+	if (kinds[DV_PAGE_ORIGINAL])
+		return dv_broken(
+			c,
+			"the pipe held copies, not the file's pages: nothing was pinned");
+	want = r->state == DV_ST_HOLE ? kinds[DV_PAGE_ZERO] : kinds[DV_PAGE_PROVEN];
+	ok = want == r->span.count;
+	dv_oracle(c, ok, passed ? DV_SYM_LEAK : DV_SYM_NONE, "pipe",
+		  "every pinned page as it was",
+		  "of %u pages %u as they were, %u with another file's data, %u zeroes, "
+		  "%u something else",
+		  r->span.count, want, kinds[DV_PAGE_VICTIM],
+		  r->state == DV_ST_HOLE ? 0 : kinds[DV_PAGE_ZERO], kinds[DV_PAGE_OTHER]);
+	return DV_OK;
+}
+
+#define FILE_PAGES_MAX 64
+#define ZEROES	       (-1)
+
+/* Which original page stands at each place after the action; ZEROES for a hole. */
+static unsigned effect(const struct dv_action *a, unsigned n, int map[FILE_PAGES_MAX])
+{
+	unsigned i, end = a ? a->first + a->count : 0;
+
+	for (i = 0; i < FILE_PAGES_MAX; i++)
+		map[i] = i < n ? (int)i : ZEROES;
+	if (!a)
+		return n;
+	switch (a->kind) {
+	case DV_ACT_TRUNCATE:
+		return a->first;
+	case DV_ACT_OPEN_TRUNC:
+		return 0;
+	case DV_ACT_PUNCH:
+	case DV_ACT_ZERO_RANGE:
+	case DV_ACT_MADV_REMOVE:
+		for (i = a->first; i < end; i++)
+			map[i] = ZEROES;
+		return n;
+	case DV_ACT_COLLAPSE:
+		memmove(map + a->first, map + end, (n - end) * sizeof(*map));
+		return n - a->count;
+	case DV_ACT_INSERT:
+		memmove(map + end, map + a->first, (n - a->first) * sizeof(*map));
+		for (i = a->first; i < end; i++)
+			map[i] = ZEROES;
+		return n + a->count;
+	default:
+		return n;
+	}
+}
+
+static bool page_fits(const struct dv_rig *r, const uint8_t *page, int want)
+{
+	enum dv_page_is is = dv_page_look(page, want == ZEROES ? 0 : (unsigned)want);
+	bool pinned = want >= (int)r->span.first && r->state != DV_ST_OTHER_FILE &&
+		      want < (int)(r->span.first + r->span.count);
+
+	if (want == ZEROES || r->state == DV_ST_HOLE)
+		return is == DV_PAGE_ZERO;
+	return is == (pinned ? DV_PAGE_PROVEN : DV_PAGE_ORIGINAL);
+}
+
+/* Is the file what the action leaves (NULL: what it was)? Never while a page is held. */
+void dv_rig_judge_file(struct dv_ctx *c, struct dv_rig *r, const char *name,
+		       const struct dv_action *after)
+{
+	int map[FILE_PAGES_MAX], fd = open(r->path, O_RDONLY | O_CLOEXEC), err = errno;
+	unsigned n = effect(after, r->npages, map), i, wrong = 0;
+	size_t page = dv_page_size();
+	struct stat st = {0};
+	uint8_t *buf = malloc(page);
+
+	if (fd < 0 || !buf || fstat(fd, &st)) {
+		dv_oracle(c, false, DV_SYM_NONE, name, "the file can be read", "%s",
+			  fd < 0 ? strerrorname_np(err) : "it can not");
+	} else {
+		for (i = 0; i < n && i < FILE_PAGES_MAX; i++) {
+			if (dv_read_all(fd, buf, page, (off_t)(i * page)) ||
+			    !page_fits(r, buf, map[i]))
+				wrong++;
+		}
+		dv_oracle(c, !wrong && st.st_size == (off_t)(n * page), DV_SYM_NONE, name,
+			  after ? "size and content as the action leaves them"
+				: "size and content as they were",
+			  "%lld bytes of %lld, %u pages wrong", (long long)st.st_size,
+			  (long long)(n * page), wrong);
+	}
+	if (fd >= 0)
+		close(fd);
+	free(buf);
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* All scenarios, in the order in which they run: cheap ones first, umount last. */
+#include "daxverify.h"
+
+unsigned dv_scenarios_all(const struct dv_scenario *out[DV_SCENARIOS_MAX])
+{
+	static const struct dv_group *const groups[] = {
+		&dv_group_map_sync, &dv_group_uring,   &dv_group_fsync, &dv_group_pin,
+		&dv_group_signal,   &dv_group_refault, &dv_group_evict, &dv_group_leak,
+	};
+	unsigned g, i, n = 0;
+
+	for (g = 0; g < DV_COUNT(groups); g++) {
+		for (i = 0; i < groups[g]->nr && n < DV_SCENARIOS_MAX; i++)
+			out[n++] = &groups[g]->scenarios[i];
+	}
+	return n;
+}

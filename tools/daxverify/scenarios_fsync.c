@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Stores through a mapping are durable after fsync. Whether fsync flushes them is seen by
+ * the kernel's own tracepoint; a control without the break, in the same run, shows that
+ * it can be.
+ */
+#include "daxverify.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FSYNC_FLAG  0
+#define MSYNC_FLAG  1
+#define STORE_PAGES 2 /* pages 0 and 1: no action here touches them */
+
+struct flushed {
+	uint64_t pages;
+	unsigned events;
+};
+
+static int settle(struct dv_ctx *c, int fd, void *p, size_t len)
+{
+	if (dv_sabotaged(c, DV_SAB_NO_FSYNC))
+		return 0;
+	if (c->sc->arg == MSYNC_FLAG)
+		return msync(p, len, MS_SYNC) ? -errno : 0;
+	return fsync(fd) ? -errno : 0;
+}
+
+static int break_layout(const struct dv_action *action, int fd)
+{
+	struct dv_target t = {.action = action, .fd = fd};
+
+	return action && dv_action_do(&t) < 0 ? -errno : 0;
+}
+
+static int store_and_settle(struct dv_ctx *c, int fd, const struct dv_action *action)
+{
+	size_t page = dv_page_size(), len = DV_FILE_PAGES * page, i;
+	volatile char *p = dv_map_dax(fd, len, false);
+	int ret;
+
+	if (p == MAP_FAILED)
+		return -errno;
+	for (i = 0; i < STORE_PAGES; i++)
+		p[i * page + 64] ^= 1;
+	ret = break_layout(action, fd);
+	if (!ret)
+		ret = settle(c, fd, (void *)p, len);
+	munmap((void *)p, len);
+	return ret;
+}
+
+/* Store to two pages, do the action (or none), fsync: which pages were flushed since? */
+static enum dv_verdict observe(struct dv_ctx *c, const char *name,
+			       const struct dv_action *action, struct flushed *f)
+{
+	const struct dv_trace *t = &c->env->trace;
+	char path[PATH_MAX];
+	struct stat st;
+	int fd, ret = dv_path(c, path, name);
+
+	if (!ret)
+		ret = dv_file_make(path, DV_FILE_PAGES);
+	fd = ret ? -1 : open(path, O_RDWR | O_CLOEXEC);
+	if (!ret && (fd < 0 || fstat(fd, &st)))
+		ret = -errno;
+	if (!ret)
+		ret = dv_trace_watch(t, st.st_ino);
+	if (!ret)
+		ret = store_and_settle(c, fd, action);
+	if (!ret)
+		ret = dv_trace_flushed(t, st.st_ino, &f->pages, &f->events);
+	if (fd >= 0)
+		close(fd);
+	return ret ? dv_broken(c, "cannot watch the flushes of a file: %s",
+			       strerror(-ret))
+		   : DV_OK;
+}
+
+static unsigned stored_pages_in(const struct flushed *f)
+{
+	return (unsigned)__builtin_popcountll(f->pages & ((1 << STORE_PAGES) - 1));
+}
+
+static enum dv_verdict run_flush(struct dv_ctx *c)
+{
+	struct flushed control = {0}, f = {0};
+	enum dv_verdict v = observe(c, "control", NULL, &control);
+
+	if (v != DV_OK)
+		return v;
+	if (stored_pages_in(&control) != STORE_PAGES)
+		return dv_broken(
+			c,
+			"without any break %u of %d stored pages are seen flushed: "
+			"this oracle sees nothing here",
+			stored_pages_in(&control), STORE_PAGES);
+	if (c->sc->action) {
+		v = observe(c, "file", c->sc->action, &f);
+		if (v != DV_OK)
+			return v;
+	} else {
+		f = control;
+	}
+	dv_oracle(c, stored_pages_in(&f) == STORE_PAGES, DV_SYM_UNFLUSHED, "flush",
+		  "both stored pages are flushed",
+		  "%u of %d (%u dax_writeback_one events)", stored_pages_in(&f),
+		  STORE_PAGES, f.events);
+	return DV_OK;
+}
+
+#define NEEDS (DV_NEED_DAX | DV_NEED_ROOT | DV_NEED_TRACE)
+
+static const struct dv_scenario scenarios[] = {
+	/* clang-format off */
+	{.name = "fsync-after-store",
+	 .claim = "fsync flushes the pages that were stored to through a mapping",
+	 .needs = NEEDS, .run = run_flush, .arg = FSYNC_FLAG},
+	{.name = "fsync-after-punch",
+	 .claim = "fsync flushes the stores made before a hole was punched elsewhere in the file",
+	 .needs = NEEDS | DV_NEED_PUNCH, .action = &dv_punch_elsewhere,
+	 .defect = &dv_fsync_skips, .run = run_flush, .arg = FSYNC_FLAG},
+	{.name = "fsync-after-grow",
+	 .claim = "fsync flushes the stores made before the file was made longer",
+	 .needs = NEEDS, .action = &dv_truncate_grow,
+	 .defect = &dv_fsync_skips, .run = run_flush, .arg = FSYNC_FLAG},
+	{.name = "fsync-after-shrink",
+	 .claim = "fsync flushes the stores made before the file's tail was cut off",
+	 .needs = NEEDS, .action = &dv_truncate_beyond,
+	 .defect = &dv_fsync_skips, .run = run_flush, .arg = FSYNC_FLAG},
+	{.name = "msync-after-store",
+	 .claim = "msync flushes the pages that were stored to through a mapping",
+	 .needs = NEEDS, .run = run_flush, .arg = MSYNC_FLAG},
+	{.name = "msync-after-punch",
+	 .claim = "msync flushes the stores made before a hole was punched elsewhere in the file",
+	 .needs = NEEDS | DV_NEED_PUNCH, .action = &dv_punch_elsewhere,
+	 .defect = &dv_fsync_skips, .run = run_flush, .arg = MSYNC_FLAG},
+	/* clang-format on */
+};
+
+const struct dv_group dv_group_fsync = {scenarios, DV_COUNT(scenarios)};
