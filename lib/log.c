@@ -47,6 +47,9 @@ int dh_log_begin(struct dh_log *log, struct dh_lane **lane_out)
 	uint64_t overwritten;
 	int err = 0;
 
+	/* A record whose operation failed may lie at the lane's head: it stays. */
+	if (atomic_load(&log->persist->failed))
+		return dh_fence(log->persist);
 	pthread_mutex_lock(&lane->lock);
 	overwritten = lane->notes[atomic_load(&lane->head) % DH_RING].seq;
 	if (overwritten > atomic_load(&log->durable_horizon))

@@ -55,14 +55,18 @@ static void unlock_stripes(struct daxheap *heap, uint32_t mask)
 
 /* --- reservations --- */
 
-/* 0 if @block is reserved.  Its stripe must be held. */
+/*
+ * 0 if @block is reserved.  Its stripe must be held, so that it stays what it is: once it is
+ * in use, its span keeps its format, and only holders of the stripe change its state.
+ */
 static int check_reserved(struct daxheap *heap, const struct dh_block *block)
 {
+	bool used = dh_space_used(&heap->space, block);
 	int live = dh_block_live(&heap->media, block);
 
 	if (live < 0)
 		return live;
-	if (live || !dh_space_used(&heap->space, block))
+	if (live || !used)
 		return dh_fail(EINVAL, "the block at %p is %s, not reserved",
 			       (void *)(heap->base + block->offset), live ? "live" : "free");
 	return 0;
@@ -121,7 +125,7 @@ DAXHEAP_API int64_t daxheap_usable_size(struct daxheap *heap, const void *at)
 struct change {
 	enum dh_op op;
 	uint64_t *slot;
-	uint64_t old;			/* what the slot holds, 0: empty */
+	uint64_t parent;		/* the block that the slot lies in, 0: a root */
 	struct dh_block value;		/* to be published; offset 0: none */
 	struct dh_block freed;		/* to be freed; offset 0: none */
 };
@@ -132,12 +136,13 @@ static int bad_slot(const void *slot, const char *why)
 }
 
 /* Under the slot's stripe: its block can't be freed meanwhile. */
-static int check_slot(const struct daxheap *heap, const struct change *change)
+static int check_slot(const struct daxheap *heap, struct change *change)
 {
 	uint64_t offset = dh_media_offset(&heap->media, change->slot);
 	struct dh_block parent;
 	int err;
 
+	change->parent = 0;
 	if (dh_root_slot(heap, offset))
 		return 0;
 	err = dh_block_at(&heap->media, offset, &parent);
@@ -150,39 +155,49 @@ static int check_slot(const struct daxheap *heap, const struct change *change)
 		return err;
 	if (!err)
 		return bad_slot(change->slot, "its block is not published");
-	if (change->op == DH_OP_REPLACE && parent.offset == change->freed.offset)
+	change->parent = parent.offset;
+	return 0;
+}
+
+/* Reads the slot and finds the live block that it refers to. */
+static int read_slot(const struct daxheap *heap, struct change *change)
+{
+	uint64_t old = __atomic_load_n(change->slot, __ATOMIC_ACQUIRE);
+	int err = -EINVAL, live = 0;
+
+	if (change->op == DH_OP_PUBLISH)
+		return old ? dh_fail(EEXIST, "the slot is not empty: daxheap_replace() replaces "
+				     "what it refers to") : 0;
+	if (!old)
+		return dh_fail(ENOENT, "the slot is empty");
+	if (old < heap->sb.size)
+		err = find_block(heap, heap->base + old, &change->freed);
+	if (!err)
+		live = dh_block_live(&heap->media, &change->freed);
+	if (err == -EBADMSG || live < 0)
+		return -EBADMSG;
+	if (!live)
+		return bad_slot(change->slot, "it holds no reference to a live block");
+	if (change->op == DH_OP_REPLACE && change->parent == change->freed.offset)
 		return bad_slot(change->slot, "it lies in the block that it would free");
 	return 0;
 }
 
-static int check_old(const struct daxheap *heap, const struct change *change)
+/*
+ * Fills in what the change is about.  Under the slot's stripe at least, which keeps the slot
+ * and what it refers to as they are.
+ */
+static int look(const struct daxheap *heap, struct change *change, const void *value)
 {
-	int live;
+	int err;
 
-	if (!change->freed.offset)
-		return 0;
-	live = dh_block_live(&heap->media, &change->freed);
-	if (live < 0)
-		return live;
-	return live ? 0 : bad_slot(change->slot, "what it refers to is not live");
-}
-
-/* Reads the slot and finds the block that it refers to. */
-static int read_slot(const struct daxheap *heap, struct change *change)
-{
-	change->old = __atomic_load_n(change->slot, __ATOMIC_ACQUIRE);
-	change->freed.offset = 0;
-	if (change->op == DH_OP_PUBLISH)
-		return change->old ? dh_fail(EEXIST, "the slot is not empty: daxheap_replace() "
-					     "replaces what it refers to") : 0;
-	if (!change->old)
-		return dh_fail(ENOENT, "the slot is empty");
-	if (change->old >= heap->sb.size ||
-	    find_block(heap, heap->base + change->old, &change->freed)) {
-		change->freed.offset = 0;
-		return bad_slot(change->slot, "it holds no reference to a block");
-	}
-	return 0;
+	change->value.offset = change->freed.offset = 0;
+	err = check_slot(heap, change);
+	if (!err)
+		err = read_slot(heap, change);
+	if (!err && value)
+		err = find_block(heap, value, &change->value);
+	return err;
 }
 
 /* In place, after the record: the words that the horizon must write back. */
@@ -249,36 +264,27 @@ static uint32_t change_stripes(const struct daxheap *heap, const struct change *
 static int change_slot(struct daxheap *heap, enum dh_op op, daxheap_ref *slot, void *value)
 {
 	struct change change = {.op = op, .slot = slot};
-	bool done = false;
+	bool held;
 	int err = dh_check_writable(heap);
 
 	if (err)
 		return err;
 	if (!in_pool(heap, slot, sizeof(*slot)) || (uintptr_t)slot % sizeof(*slot))
 		return bad_slot(slot, "it is not an aligned word of this pool");
-	if (value)
-		err = find_block(heap, value, &change.value);
-	/* The locks depend on what the slot holds: read, lock, and see that it still does. */
-	while (!err && !done) {
-		uint32_t stripes;
+	/* Which locks are needed is seen under the slot's own; all are taken in order, and
+	 * then it is looked at anew. */
+	do {
+		uint32_t stripes = change_stripes(heap, &change);
 
-		err = read_slot(heap, &change);
-		if (err)
-			break;
-		stripes = change_stripes(heap, &change);
 		lock_stripes(heap, stripes);
-		if (__atomic_load_n(slot, __ATOMIC_ACQUIRE) == change.old) {
-			done = true;
-			err = check_slot(heap, &change);
-			if (!err)
-				err = check_old(heap, &change);
-			if (!err && value)
-				err = check_reserved(heap, &change.value);
-			if (!err)
-				err = commit(heap, &change);
-		}
+		err = look(heap, &change, value);
+		held = !err && !(change_stripes(heap, &change) & ~stripes);
+		if (held && value)
+			err = check_reserved(heap, &change.value);
+		if (held && !err)
+			err = commit(heap, &change);
 		unlock_stripes(heap, stripes);
-	}
+	} while (!err && !held);
 	return err;
 }
 
@@ -319,21 +325,16 @@ static uint64_t next_place(const struct dh_media *media, uint64_t offset)
 	return unit_end;
 }
 
-DAXHEAP_API int daxheap_next(struct daxheap *heap, struct daxheap_block *block)
+static int next_block(struct daxheap *heap, struct daxheap_block *block)
 {
 	uint64_t offset = heap->media.first_chunk * DH_CHUNK_SIZE;
-	int err = dh_check_usable(heap);
 
-	if (err)
-		return err;
-	if (block->ref > DH_SIZE_MAX || block->size > DH_SIZE_MAX)
-		return dh_fail(EINVAL, "start with a zeroed block");
 	if (block->ref)
 		offset = block->ref + block->size;
 	while (offset < heap->sb.size) {
 		struct dh_block found;
+		int err = dh_block_at(&heap->media, offset, &found);
 
-		err = dh_block_at(&heap->media, offset, &found);
 		if (err == -EBADMSG)
 			return err;
 		if (err) {
@@ -350,6 +351,21 @@ DAXHEAP_API int daxheap_next(struct daxheap *heap, struct daxheap_block *block)
 		offset = found.offset + found.size;
 	}
 	return 0;
+}
+
+DAXHEAP_API int daxheap_next(struct daxheap *heap, struct daxheap_block *block)
+{
+	int err = dh_check_usable(heap);
+
+	if (err)
+		return err;
+	if (block->ref > DH_SIZE_MAX || block->size > DH_SIZE_MAX)
+		return dh_fail(EINVAL, "start with a zeroed block");
+	/* No chunk changes its format meanwhile; else content could be taken for records. */
+	pthread_mutex_lock(&heap->space.lock);
+	err = next_block(heap, block);
+	pthread_mutex_unlock(&heap->space.lock);
+	return err;
 }
 
 /* --- content --- */

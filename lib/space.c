@@ -399,18 +399,22 @@ static struct dh_span *span_of(struct dh_space *space, const struct dh_block *bl
 bool dh_space_used(struct dh_space *space, const struct dh_block *block)
 {
 	struct dh_chunk *chunk = &space->chunks[block->offset / DH_CHUNK_SIZE];
+	struct dh_block here = {.offset = block->offset};
 	struct dh_span *span;
 	unsigned index;
 	bool used;
 
 	pthread_mutex_lock(&space->lock);
 	span = span_of(space, block, &index);
-	if (span)
+	if (span) {
 		used = span->used[index / BITS] >> index % BITS & 1;
-	else
+		dh_span_block(space->media, span->chunk, span->unit, span->class, index, &here);
+	} else {
 		used = chunk->kind == DH_CHUNK_HUGE_HEAD;
+		here.size = chunk->length * DH_CHUNK_SIZE;
+	}
 	pthread_mutex_unlock(&space->lock);
-	return used;
+	return used && here.offset == block->offset && here.size == block->size;
 }
 
 static void note_seq(struct dh_space *space, const struct dh_block *block, uint64_t seq)

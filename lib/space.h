@@ -60,7 +60,7 @@ void dh_space_close(struct dh_space *space);
 /* Formats what is reserved and fences it, so that a record may name the block. */
 int dh_space_reserve(struct dh_space *space, uint64_t size, uint64_t *offset);
 
-/* Whether @block is in use, reserved or live. */
+/* Whether @block, of this place and size, is in use: reserved or live. */
 bool dh_space_used(struct dh_space *space, const struct dh_block *block);
 
 /* After the record @seq made @block live. */
