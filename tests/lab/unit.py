@@ -659,6 +659,42 @@ class Matrix(Case):
         self.assertEqual(verdicts, {"a": "ok", "b": "broken", "c": "broken", "d": "broken"})
 
 
+class Crash(Case):
+    """QEMU's own crash at boot is tried once more; nothing else is."""
+
+    def outcomes(self, *deaths):
+        started = []
+
+        class Once(guest.Guest):
+            folder = Path("/nonexistent")
+
+            def run(self, _watcher):
+                started.append(self.result)
+                status, self.result.stage = deaths[len(started) - 1]
+                self._went_down(status)
+                return self.result
+
+        with mock.patch.object(guest, "Guest", Once), \
+                contextlib.redirect_stderr(io.StringIO()):
+            running_lab = lab.Lab.__new__(lab.Lab)
+            running_lab.cache = self.cache
+            result = running_lab.run(guest.Job(FakeKernel), "tcg")
+        self.assertIs(result, started[-1])
+        return [result.outcome for result in started]
+
+    def test_crash_at_boot_is_tried_again(self):
+        self.assertEqual(len(self.outcomes((-11, "boot"), (0, "command"))), 2)
+
+    def test_only_once(self):
+        self.assertEqual(self.outcomes((-11, "boot"), (-11, "boot")), [guest.KILLED] * 2)
+
+    def test_crash_under_the_command_is_a_result(self):
+        self.assertEqual(len(self.outcomes((-11, "command"))), 1)
+
+    def test_kill_is_a_result(self):
+        self.assertEqual(len(self.outcomes((-9, "boot"))), 1)
+
+
 class PowerCut(Case):
     class Chance:
         def uniform(self, low, high):

@@ -2,6 +2,7 @@
 """One guest, from its media to its verdict."""
 import re
 import shlex
+import signal
 import time
 
 from . import image, progress, qemu
@@ -16,6 +17,7 @@ TAIL_LINES = 25
 
 EXITED, LIMIT, PANIC, KILLED, BROKEN = "exited", "limit", "panic", "killed", "broken"
 POWER_CUT = "power cut"
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL)
 _PANIC = re.compile(rb"Kernel panic - not syncing[^\r\n]*")
 _BLOCKED = re.compile(r"sysrq: Show Blocked State")
 _DEATH = re.compile(r"BUG: |Oops|general protection fault|kernel BUG|Kernel panic")
@@ -51,6 +53,7 @@ class Result:
         self.console = b""
         self.dmesg = b""
         self.fsck_code, self.fsck = 0, ""
+        self.emulator_crashed = False   # QEMU itself, before the command began
 
     def exit_code(self):
         return {EXITED: self.code, LIMIT: EXIT_LIMIT, PANIC: EXIT_PANIC,
@@ -230,6 +233,8 @@ class Guest:
         elif status < 0:
             self.result.outcome = KILLED
             self.result.reason = "QEMU was ended by signal %d" % -status
+            self.result.emulator_crashed = -status in _CRASHES and \
+                self.result.stage in ("boot", "namespace", "mkfs", "mount")
         elif status > 0:
             self.result.outcome = KILLED
             self.result.reason = "QEMU failed: " + self._qemu_complaint()
