@@ -220,7 +220,8 @@ class Guest:
             stage = ""
         if stage and stage != self.result.stage:
             self.result.stage = stage
-            progress.status("%s: %s" % (self.job.label, stage))
+            if not self.job.shell:      # there the terminal is the guest's
+                progress.status("%s: %s" % (self.job.label, stage))
         if self.result.boot_seconds is None and stage in ("command", "unmount", "end"):
             self.result.boot_seconds = time.monotonic() - started
 

@@ -63,7 +63,8 @@ def base(cache, kernel):
     order = []
     if kernel.modules_root:
         order = modules.load_order(kernel.modules_root, kernel.release)
-    identity = _identity([busybox] + list(tools.values()) + order)
+    conf = [MKE2FS_CONF] if os.path.exists(MKE2FS_CONF) else []
+    identity = _identity([busybox] + list(tools.values()) + conf + order)
     name = "initramfs/%s/%s" % (kernel.key, identity)
 
     def build(path):

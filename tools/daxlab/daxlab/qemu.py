@@ -50,7 +50,7 @@ def command_line(accel, kernel_image, initramfs, media, folders, memory_mib=2048
                  console=None, extra_args=()):
     """The words that start a guest. `console` is a file, or None for this terminal."""
     cpu = "host" if accel.startswith("kvm") else "max"
-    chardev = "file,id=con,path=%s" % console if console else "stdio,id=con,mux=off"
+    chardev = "file,id=con,path=%s" % console if console else "stdio,id=con,signal=off"
     words = [
         program(), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
         "-machine", "q35,nvdimm=on,nvdimm-persistence=mem-ctrl,smm=off,usb=off,vmport=off",

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """`daxlab run` and `daxlab shell`: a command, or a person, in a guest."""
 import sys
+import termios
 from pathlib import Path
 
 from . import accel, guest, lab, progress, qemu
@@ -93,7 +94,12 @@ def shell(options):
     kernel = the_lab.kernels(options.kernel, options.refresh)[0]
     job = guest.Job(kernel, fs, [], options.with_files, None, options.env,
                     size_mib=options.size, memory_mib=options.memory, shell=True)
-    result = the_lab.run(job, the_lab.accel(kernel))
-    if result.outcome != guest.EXITED:
-        lab.say_death(result)
+    how = the_lab.accel(kernel)
+    # QEMU puts the terminal into raw mode, and being killed never takes it back.
+    terminal = termios.tcgetattr(sys.stdin)
+    try:
+        result = the_lab.run(job, how)
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, terminal)
+    lab.say_death(result)
     return result.exit_code()
