@@ -78,6 +78,25 @@ static int read_at(int fd, const char *path, uint64_t offset, struct dh_superblo
 	return 0;
 }
 
+/* The superblock and its copy, each with its own verdict. */
+struct both {
+	struct dh_superblock primary, copy;
+	int primary_err, copy_err;
+};
+
+static int read_both(const struct dh_mapping *mapping, const char *path, struct both *both)
+{
+	int err = read_at(mapping->fd, path, 0, &both->primary);
+
+	if (!err)
+		err = read_at(mapping->fd, path, DH_COPY_OFFSET, &both->copy);
+	if (err)
+		return err;
+	both->primary_err = dh_superblock_validate(&both->primary, 0);
+	both->copy_err = dh_superblock_validate(&both->copy, DH_COPY_OFFSET);
+	return 0;
+}
+
 static bool same_pool(const struct dh_superblock *a, const struct dh_superblock *b)
 {
 	struct dh_superblock moved = *b;
@@ -107,32 +126,28 @@ static int explain_bad(const char *path, int primary, int copy)
 int dh_super_read(const struct dh_mapping *mapping, const char *path, unsigned flags,
 		  struct dh_superblock *sb_out)
 {
-	struct dh_superblock sb, copy;
-	int err = read_at(mapping->fd, path, 0, &sb);
-	int primary_err, copy_err;
+	struct both both;
+	const struct dh_superblock *sb = &both.primary;
+	int err = read_both(mapping, path, &both);
 
-	if (!err)
-		err = read_at(mapping->fd, path, DH_COPY_OFFSET, &copy);
 	if (err)
 		return err;
-	primary_err = dh_superblock_validate(&sb, 0);
-	copy_err = dh_superblock_validate(&copy, DH_COPY_OFFSET);
 	/* Truncated within the first chunk, the copy is gone and not damaged. */
-	if (!primary_err && mapping->size < sb.size)
+	if (!both.primary_err && mapping->size < sb->size)
 		return dh_fail(EBADMSG, "%s: the file was truncated: it has %llu bytes of the "
 			       "pool's %llu: restore it from a backup", path,
 			       (unsigned long long)mapping->size,
-			       (unsigned long long)sb.size);
-	if (primary_err || copy_err)
-		return explain_bad(path, primary_err, copy_err);
-	if (!same_pool(&sb, &copy))
+			       (unsigned long long)sb->size);
+	if (both.primary_err || both.copy_err)
+		return explain_bad(path, both.primary_err, both.copy_err);
+	if (!same_pool(sb, &both.copy))
 		return dh_fail(EBADMSG, "%s: the pool's superblock and its copy contradict each "
 			       "other: restore the pool from a backup", path);
-	if (!(flags & DAXHEAP_READ_ONLY) && (sb.ro_compat & ~DH_RO_COMPAT_KNOWN))
+	if (!(flags & DAXHEAP_READ_ONLY) && (sb->ro_compat & ~DH_RO_COMPAT_KNOWN))
 		return dh_fail(EROFS, "%s: the pool has a feature that this library (%s) can't "
 			       "write: open it read-only, or use a newer library", path,
 			       daxheap_version());
-	*sb_out = sb;
+	*sb_out = *sb;
 	return 0;
 }
 
@@ -156,30 +171,22 @@ static int write_at(int fd, const char *path, const struct dh_superblock *sb)
 
 static int repair_open(const struct dh_mapping *mapping, const char *path)
 {
-	struct dh_superblock sb, copy;
-	int err = read_at(mapping->fd, path, 0, &sb);
-	int primary_err, copy_err;
+	struct dh_superblock restored;
+	struct both both;
+	int err = read_both(mapping, path, &both);
 
-	if (!err)
-		err = read_at(mapping->fd, path, DH_COPY_OFFSET, &copy);
 	if (err)
 		return err;
-	primary_err = dh_superblock_validate(&sb, 0);
-	copy_err = dh_superblock_validate(&copy, DH_COPY_OFFSET);
-	if (primary_err && copy_err)
-		return explain_bad(path, primary_err, copy_err);
-	if (!primary_err && !copy_err)
+	if (both.primary_err && both.copy_err)
+		return explain_bad(path, both.primary_err, both.copy_err);
+	if (!both.primary_err && !both.copy_err)
 		return 0;
-	if (primary_err) {
-		sb = copy;
-		place_at(&sb, 0);
-	} else {
-		place_at(&sb, DH_COPY_OFFSET);
-	}
-	if (mapping->size < sb.size)
+	restored = both.primary_err ? both.copy : both.primary;
+	place_at(&restored, both.primary_err ? 0 : DH_COPY_OFFSET);
+	if (mapping->size < restored.size)
 		return dh_fail(EBADMSG, "%s: the file was truncated: restore it from a backup",
 			       path);
-	err = write_at(mapping->fd, path, &sb);
+	err = write_at(mapping->fd, path, &restored);
 	return err ? err : 1;
 }
 
