@@ -15,6 +15,8 @@ MEANINGS = {"skip": "not tried here", "not ok": "a claim is broken, by no defect
             "killed": "QEMU died in it"}
 COLOURS = {"skip": "2", "defect": "33", "not ok": "1;31", "broken": "1;31", "hang": "1;31",
            "oops": "1;31", "killed": "1;31"}
+# More scenarios than this with the same reason are counted, not named.
+SEVERAL = 4
 _ORDER = ("ok", "defect", "skip", "not ok", "broken", "hang", "oops", "killed")
 _COUNTED = dict(WORDS, defect="kernel defect")
 
@@ -224,10 +226,16 @@ class Table:
                 scenario = column.cells.get(row)
                 if scenario and kind(scenario) not in ("ok", "defect"):
                     reason = scenario.get("reason") or "no reason given"
-                    key = (row, WORDS[kind(scenario)], reason)
-                    found.setdefault(key, []).append(column)
-        return ["%s %s on %s: %s" % (word, row, self._where(columns), reason)
-                for (row, word, reason), columns in found.items()]
+                    rows = found.setdefault((WORDS[kind(scenario)], reason), {})
+                    rows.setdefault(row, []).append(column)
+        lines = []
+        for (word, reason), rows in found.items():
+            if len(rows) > SEVERAL:
+                lines.append("%s %d scenarios: %s" % (word, len(rows), reason))
+            else:
+                lines += ["%s %s on %s: %s" % (word, row, self._where(columns), reason)
+                          for row, columns in rows.items()]
+        return lines
 
     # Markdown
 
