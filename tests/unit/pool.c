@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -53,6 +54,16 @@ const char *pool_path(const char *name)
 
 	snprintf(path, sizeof(paths[0]), "%s/%s", test_folder(), name);
 	return path;
+}
+
+unsigned test_seed(void)
+{
+	const char *wish = getenv("DAXHEAP_TEST_SEED");
+	unsigned seed = wish ? (unsigned)strtoul(wish, NULL, 0) :
+			       (unsigned)time(NULL) * 1000 + (unsigned)getpid() % 1000;
+
+	fprintf(stderr, "DAXHEAP_TEST_SEED=%u\n", seed);
+	return seed;
 }
 
 struct daxheap *pool_create(const char *name, uint64_t size)

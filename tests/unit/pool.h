@@ -71,10 +71,7 @@ void pool_copy(const char *from, const char *to);
 /* Changes the superblock and its copy alike, checksums made right. */
 void pool_edit_super(const char *name, void (*edit)(struct dh_superblock *sb));
 
-/* As it would be after kill -9: a copy of the open pool's file, log not retired. */
-static inline void pool_snapshot(const char *from, const char *to)
-{
-	pool_copy(from, to);
-}
+/* Another one for each run, printed; DAXHEAP_TEST_SEED repeats one. */
+unsigned test_seed(void);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <criterion/criterion.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,28 +13,34 @@
 
 #define VALUES_MAX	8
 #define UNSETTLED_MAX	65536
+#define THREADS_MAX	4
 #define WORDS_OF_LINE	(DH_LINE_SIZE / sizeof(uint64_t))
+
+/* Which of what is not settled an image has. */
+enum { NOTHING, EVERYTHING, FIRST_RANDOM };
 
 /* A word that was stored to since its line was last persisted. */
 struct unsettled {
 	uint32_t word;
-	unsigned flushed;		/* the first so many values are flushed, not fenced */
+	unsigned flushed[THREADS_MAX];	/* by each thread: so many values, and not fenced */
 	unsigned count;
 	uint64_t values[VALUES_MAX];
 };
 
 struct shadow {
 	const char *base;
+	size_t starts_at;		/* without a base: offset of the first event */
 	size_t size;
 	enum shadow_mistake mistake;
 	unsigned seed, samples;
 	bool trying;
-	shadow_check *check, *at_flush;
+	shadow_check *check, *at_flush, *at_event;
 	void *arg;
 	uint64_t *persisted;
 	uint32_t *index;		/* of each word in `list`, plus 1; 0: settled */
 	struct unsettled *list;
 	unsigned count;
+	size_t last_flush;
 };
 
 /* Holds what is persisted in the shadow it belongs to, but while an image is tried. */
@@ -41,6 +48,7 @@ static uint64_t *image;
 static const struct shadow *image_owner;
 static uint64_t images;
 static char image_path[64];
+static struct shadow *listening;
 
 static void make_image(size_t size)
 {
@@ -60,6 +68,16 @@ const char *shadow_image_path(void)
 	return image_path;
 }
 
+const void *shadow_image(void)
+{
+	return image;
+}
+
+void shadow_image_spoiled(void)
+{
+	image_owner = NULL;
+}
+
 uint64_t shadow_images(void)
 {
 	return images;
@@ -72,6 +90,7 @@ struct shadow *shadow_new(const char *base, const void *durable, size_t size,
 
 	make_image(size);
 	shadow->base = base;
+	shadow->starts_at = DH_ROOTS_OFFSET;
 	shadow->size = size;
 	shadow->mistake = mistake;
 	shadow->seed = seed;
@@ -91,7 +110,7 @@ struct shadow *shadow_after_kill(const struct shadow *old)
 	memcpy(shadow->list, old->list, old->count * sizeof(*old->list));
 	shadow->count = old->count;
 	for (unsigned i = 0; i < shadow->count; i++)
-		shadow->list[i].flushed = 0;
+		memset(shadow->list[i].flushed, 0, sizeof(shadow->list[i].flushed));
 	return shadow;
 }
 
@@ -105,6 +124,26 @@ void shadow_free(struct shadow *shadow)
 	free(shadow);
 }
 
+/* Threads that come and go take turns; at no time may more than THREADS_MAX be inside. */
+static unsigned this_thread(void)
+{
+	static atomic_uint threads;
+	static __thread unsigned number;
+
+	if (!number)
+		number = atomic_fetch_add(&threads, 1) % THREADS_MAX + 1;
+	return number - 1;
+}
+
+/* Takes the first @count values of a word away. */
+static void drop_values(struct unsettled *entry, unsigned count)
+{
+	entry->count -= count;
+	memmove(entry->values, entry->values + count, entry->count * sizeof(entry->values[0]));
+	for (unsigned i = 0; i < THREADS_MAX; i++)
+		entry->flushed[i] -= entry->flushed[i] < count ? entry->flushed[i] : count;
+}
+
 static void note_value(struct shadow *shadow, uint32_t word, uint64_t value)
 {
 	struct unsettled *entry;
@@ -115,28 +154,22 @@ static void note_value(struct shadow *shadow, uint32_t word, uint64_t value)
 		shadow->index[word] = ++shadow->count;
 	}
 	entry = &shadow->list[shadow->index[word] - 1];
-	if (entry->count == VALUES_MAX) {
-		/* The oldest can't be told any more; the newest ones matter. */
-		memmove(entry->values, entry->values + 1,
-			(VALUES_MAX - 1) * sizeof(entry->values[0]));
-		entry->count--;
-		entry->flushed -= entry->flushed > 0;
-	}
+	/* The oldest can't be told any more; the newest ones matter. */
+	if (entry->count == VALUES_MAX)
+		drop_values(entry, 1);
 	entry->values[entry->count++] = value;
 }
 
-/* Persists what was flushed of one word; drops it when nothing else was stored. */
+/* Persists what this thread flushed of one word; drops it when nothing else was stored. */
 static void settle(struct shadow *shadow, unsigned i)
 {
 	struct unsettled *entry = &shadow->list[i];
+	unsigned count = entry->flushed[this_thread()];
 
-	shadow->persisted[entry->word] = entry->values[entry->flushed - 1];
+	shadow->persisted[entry->word] = entry->values[count - 1];
 	if (image_owner == shadow)
 		image[entry->word] = shadow->persisted[entry->word];
-	entry->count -= entry->flushed;
-	memmove(entry->values, entry->values + entry->flushed,
-		entry->count * sizeof(entry->values[0]));
-	entry->flushed = 0;
+	drop_values(entry, count);
 	if (entry->count)
 		return;
 	shadow->index[entry->word] = 0;
@@ -145,18 +178,50 @@ static void settle(struct shadow *shadow, unsigned i)
 		shadow->index[entry->word] = i + 1;
 }
 
+static const struct dh_persist_listener listener;
+
+/* The check, or a hook, may have let another shadow listen. */
+static void listen_again(struct shadow *shadow)
+{
+	listening = shadow;
+	dh_persist_listen(&listener, shadow);
+}
+
+/*
+ * How many values of the word the image takes.  Of the random images every other decides for
+ * each line as a whole: two lines of which one is there and the other not are likely then.
+ */
+static unsigned choose(struct shadow *shadow, const struct unsettled *entry, int how,
+		       unsigned salt)
+{
+	if (how == NOTHING)
+		return 0;
+	if (how == EVERYTHING)
+		return entry->count;
+	if (how % 2)
+		return (unsigned)rand_r(&shadow->seed) % (entry->count + 1);
+	salt ^= entry->word / WORDS_OF_LINE * 2654435761u;
+	return rand_r(&salt) % 2 ? entry->count : 0;
+}
+
 static void try_image(struct shadow *shadow, int how)
 {
+	unsigned salt = (unsigned)rand_r(&shadow->seed);
+
+	if (image_owner != shadow)
+		memcpy(image, shadow->persisted, shadow->size);
+	image_owner = shadow;
 	for (unsigned i = 0; i < shadow->count; i++) {
 		struct unsettled *entry = &shadow->list[i];
-		unsigned choice = how == 0 ? 0 : how == 1 ? entry->count :
-				  (unsigned)rand_r(&shadow->seed) % (entry->count + 1);
+		unsigned choice = choose(shadow, entry, how, salt);
 
 		if (choice)
 			image[entry->word] = entry->values[choice - 1];
 	}
 	images++;
 	shadow->check(shadow->arg);
+	if (listening != shadow)
+		listen_again(shadow);
 	for (unsigned i = 0; i < shadow->count; i++)
 		image[shadow->list[i].word] = shadow->persisted[shadow->list[i].word];
 }
@@ -166,25 +231,43 @@ void shadow_try(struct shadow *shadow)
 	if (shadow->trying)
 		return;
 	shadow->trying = true;
-	if (image_owner != shadow)
-		memcpy(image, shadow->persisted, shadow->size);
-	image_owner = shadow;
-	for (unsigned i = 0; i < shadow->samples + 2; i++)
-		try_image(shadow, (int)i);
+	for (int how = NOTHING; how < FIRST_RANDOM + (int)shadow->samples; how++)
+		try_image(shadow, how);
 	shadow->trying = false;
 }
 
 /* --- listening --- */
 
+static void happened(struct shadow *shadow)
+{
+	if (shadow->at_event)
+		shadow->at_event(shadow->arg);
+}
+
+static size_t offset_of(struct shadow *shadow, const void *at)
+{
+	if (!shadow->base)
+		shadow->base = (const char *)at - shadow->starts_at;
+	return (size_t)((const char *)at - shadow->base);
+}
+
 static void on_store(void *arg, const void *at, size_t size)
 {
 	struct shadow *shadow = arg;
-	size_t offset = (size_t)((const char *)at - shadow->base);
+	size_t offset;
 
 	if (shadow->trying)
 		return;
+	offset = offset_of(shadow, at);
 	for (size_t i = 0; i < size / 8; i++)
 		note_value(shadow, (uint32_t)(offset / 8 + i), ((const uint64_t *)at)[i]);
+	happened(shadow);
+}
+
+void shadow_stored(const void *at, size_t size)
+{
+	if (listening)
+		on_store(listening, at, size);
 }
 
 static bool in_log(size_t offset)
@@ -216,8 +299,6 @@ static bool is_forgotten(struct shadow *shadow, size_t offset, size_t size)
 	}
 }
 
-static const struct dh_persist_listener listener;
-
 static void on_flush(void *arg, const void *at, size_t size)
 {
 	struct shadow *shadow = arg;
@@ -225,9 +306,8 @@ static void on_flush(void *arg, const void *at, size_t size)
 
 	if (shadow->trying)
 		return;
-	if (!shadow->base)
-		shadow->base = (const char *)at - DH_ROOTS_OFFSET;
-	offset = (size_t)((const char *)at - shadow->base);
+	offset = offset_of(shadow, at);
+	shadow->last_flush = offset;
 	if (is_forgotten(shadow, offset, size))
 		return;
 	first = offset / DH_LINE_SIZE * WORDS_OF_LINE;
@@ -238,13 +318,14 @@ static void on_flush(void *arg, const void *at, size_t size)
 		if (!shadow->index[word])
 			continue;
 		entry = &shadow->list[shadow->index[word] - 1];
-		entry->flushed = entry->count;
+		entry->flushed[this_thread()] = entry->count;
 	}
 	shadow_try(shadow);
 	if (shadow->at_flush) {
 		shadow->at_flush(shadow->arg);
-		dh_persist_listen(&listener, shadow);
+		listen_again(shadow);
 	}
+	happened(shadow);
 }
 
 static void on_fence(void *arg)
@@ -256,11 +337,12 @@ static void on_fence(void *arg)
 	for (unsigned i = 0; i < shadow->count;) {
 		unsigned before = shadow->count;
 
-		if (shadow->list[i].flushed)
+		if (shadow->list[i].flushed[this_thread()])
 			settle(shadow, i);
 		i += shadow->count == before;
 	}
 	shadow_try(shadow);
+	happened(shadow);
 }
 
 static const struct dh_persist_listener listener = {on_store, on_flush, on_fence};
@@ -272,10 +354,26 @@ void shadow_listen(struct shadow *shadow, unsigned samples, shadow_check *check,
 	shadow->check = check;
 	shadow->at_flush = at_flush;
 	shadow->arg = arg;
-	dh_persist_listen(&listener, shadow);
+	listen_again(shadow);
+}
+
+void shadow_at_event(struct shadow *shadow, shadow_check *at_event)
+{
+	shadow->at_event = at_event;
+}
+
+size_t shadow_last_flush(const struct shadow *shadow)
+{
+	return shadow->last_flush;
+}
+
+void shadow_starts_at(struct shadow *shadow, size_t offset)
+{
+	shadow->starts_at = offset;
 }
 
 void shadow_stop(void)
 {
+	listening = NULL;
 	dh_persist_listen(NULL, NULL);
 }

@@ -4,8 +4,8 @@
  *
  * It listens at the persist layer.  A word stored to may have any of the values that it held
  * since its line was last flushed and fenced, or the one that was persisted then; words are
- * independent of each other, also inside a line.  What was flushed becomes persisted with the
- * fence.  An image is one choice for each such word.
+ * independent of each other, also inside a line.  What a thread flushed becomes persisted with
+ * a fence of the same thread.  An image is one choice for each such word.
  */
 #ifndef TEST_SHADOW_H
 #define TEST_SHADOW_H
@@ -26,7 +26,10 @@ enum shadow_mistake {
 	SHADOW_NO_RECOVERY_FLUSH,	/* of the log, when it is opened */
 };
 
-/* Called with each image while it lies in the file behind shadow_image_path(). */
+/*
+ * Called with each image while it lies in the file behind shadow_image_path().  It may let
+ * another shadow listen meanwhile; if it writes to the image, it says so.
+ */
 typedef void shadow_check(void *arg);
 
 /*
@@ -47,10 +50,22 @@ void shadow_free(struct shadow *shadow);
 void shadow_listen(struct shadow *shadow, unsigned samples, shadow_check *check,
 		   shadow_check *at_flush, void *arg);
 void shadow_stop(void);
+/* Calls @at_event after each store, flush and fence, and after the images formed there. */
+void shadow_at_event(struct shadow *shadow, shadow_check *at_event);
+/* Without a base: the first store or flush is at this offset, else a flush of the roots. */
+void shadow_starts_at(struct shadow *shadow, size_t offset);
+/* Tells a store that did not go through the persist layer: content. */
+void shadow_stored(const void *at, size_t size);
+/* Offset of the last flush: where the heap is. */
+size_t shadow_last_flush(const struct shadow *shadow);
 /* Forms images now. */
 void shadow_try(struct shadow *shadow);
 
 const char *shadow_image_path(void);
+/* The image's bytes, to be read. */
+const void *shadow_image(void);
+/* By a check: it wrote to the image. */
+void shadow_image_spoiled(void);
 uint64_t shadow_images(void);
 
 #endif

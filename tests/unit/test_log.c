@@ -414,3 +414,54 @@ Test(log, another_class_waits_for_the_horizon)
 	}
 	daxheap_close(heap);
 }
+
+/* The block at @was anew, filled, in another role. */
+static void reuse(struct daxheap *heap, void *was, daxheap_ref *slot)
+{
+	void *blocks[32];
+	int count = 0;
+
+	do {
+		cr_assert_lt(count, 32, "the place is not given again");
+		blocks[count++] = pool_block(heap, 64, 0x77);
+	} while (blocks[count - 1] != was);
+	must(daxheap_publish(heap, slot, was));
+	while (--count > 0)
+		must(daxheap_cancel(heap, blocks[count - 1]));
+}
+
+/*
+ * Rule 4: a store into a block that a later record frees is void.  The place may hold the
+ * content of another block by then, or, as here, more than one after the other.
+ */
+Test(log, stores_into_freed_blocks_are_void)
+{
+	struct daxheap *heap = pool_create("pool", POOL_SIZE), *copy;
+	daxheap_ref *root = pool_root(heap, "r"), *other = pool_root(heap, "o");
+
+	for (int i = 0; i < 8; i++) {
+		daxheap_ref *parent = pool_publish(heap, root, 64, 0);
+		const unsigned char *content;
+
+		pool_publish(heap, &parent[3], 64, 1);
+		if (i % 2)
+			must(daxheap_replace(heap, &parent[3], pool_block(heap, 64, 2)));
+		must(daxheap_free(heap, &parent[3]));
+		/* Out of the way in one of the two ways that free a block. */
+		if (i % 4 < 2)
+			must(daxheap_free(heap, root));
+		else
+			must(daxheap_replace(heap, root, pool_block(heap, 64, 3)));
+		reuse(heap, parent, other);
+		pool_copy("pool", "copy");
+		copy = pool_open("copy", 0);
+		content = daxheap_ptr(copy, *pool_root(copy, "o"));
+		for (int byte = 0; byte < 64; byte++)
+			cr_assert_eq(content[byte], 0x77, "round %d, byte %d", i, byte);
+		daxheap_close(copy);
+		must(daxheap_free(heap, other));
+		if (*root)
+			must(daxheap_free(heap, root));
+	}
+	daxheap_close(heap);
+}

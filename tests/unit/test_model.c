@@ -6,7 +6,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "heap.h"
@@ -14,16 +13,6 @@
 #include "tree.h"
 
 TestSuite(model, .fini = pool_cleanup);
-
-/* DAXHEAP_TEST_SEED repeats a run. */
-static uint64_t choose_seed(void)
-{
-	const char *wish = getenv("DAXHEAP_TEST_SEED");
-	uint64_t seed = wish ? strtoull(wish, NULL, 0) : (uint64_t)time(NULL);
-
-	fprintf(stderr, "DAXHEAP_TEST_SEED=%llu\n", (unsigned long long)seed);
-	return seed;
-}
 
 #define must_agree(heap, tree)                                                                 \
 	do {                                                                                   \
@@ -64,7 +53,7 @@ static void run(struct daxheap *heap, struct tree *tree, uint64_t *random, int s
 
 Test(model, a_long_history_with_reopens)
 {
-	uint64_t random = choose_seed();
+	uint64_t random = test_seed();
 	struct daxheap *heap = pool_create("pool", 16 * MiB);
 	struct tree tree = {.huge = true};
 
@@ -81,7 +70,7 @@ Test(model, a_long_history_with_reopens)
 /* The file as it is after a kill at the end of any operation: all that returned is there. */
 Test(model, a_copy_of_the_open_pool_at_any_time)
 {
-	uint64_t random = choose_seed() + 1;
+	uint64_t random = test_seed() + 1;
 	struct daxheap *heap = pool_create("pool", POOL_SIZE), *copy;
 	struct tree tree = {.huge = true};
 	struct daxheap_info info;
@@ -150,7 +139,7 @@ Test(model, killed_at_any_moment)
 	struct daxheap *heap = pool_create("pool", 16 * MiB);
 	uint64_t last_id;
 
-	witness->random = choose_seed() + 2;
+	witness->random = test_seed() + 2;
 	witness->tree.huge = true;
 	must(tree_start(heap));
 	daxheap_close(heap);

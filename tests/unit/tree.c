@@ -62,13 +62,15 @@ static uint64_t filled_word(uint64_t size, uint64_t i)
 	return i < 2 * half ? words - 2 * half + i : UINT64_MAX;
 }
 
-static void fill(struct node *node, uint64_t id, size_t size)
+/* A leaf has content where a node has slots: a stale store to such a slot shows. */
+static void fill(struct node *node, uint64_t id, size_t size, bool leaf)
 {
 	uint64_t word;
 
 	node->id = id;
 	node->size = size;
-	memset(node->child, 0, sizeof(node->child));
+	for (unsigned i = 0; i < TREE_CHILDREN; i++)
+		node->child[i] = leaf ? content(id, UINT64_MAX - i) : 0;
 	stored(node, sizeof(*node));
 	for (uint64_t i = 0; (word = filled_word(size, i)) != UINT64_MAX; i++) {
 		node->words[word] = content(id, word);
@@ -156,7 +158,7 @@ int tree_prepare(struct daxheap *heap, const struct tree *tree, struct tree_op *
 	err = daxheap_alloc(heap, size, &op->block);
 	if (err)
 		return err;
-	fill(op->block, op->new_id, size);
+	fill(op->block, op->new_id, size, op->slot >= TREE_TOPS);
 	return daxheap_persist(heap, op->block, size);
 }
 
@@ -226,8 +228,8 @@ static const char *check_node(struct daxheap *heap, const struct tree *tree, dax
 		return wrong("block %#llx holds id %llu, not %llu", (unsigned long long)ref,
 			     (unsigned long long)node->id, (unsigned long long)id);
 	for (unsigned i = 0; leaf && i < TREE_CHILDREN; i++)
-		if (node->child[i])
-			return wrong("leaf %llu has a child", (unsigned long long)id);
+		if (node->child[i] != content(id, UINT64_MAX - i))
+			return wrong("leaf %llu was stored into", (unsigned long long)id);
 	for (uint64_t i = 0; (word = filled_word(size, i)) != UINT64_MAX; i++)
 		if (node->words[word] != content(id, word))
 			return wrong("word %llu of id %llu is wrong", (unsigned long long)word,
