@@ -69,9 +69,8 @@ static struct bucket *new_buckets(unsigned count)
 {
 	struct bucket *buckets;
 
-	if (daxheap_alloc(heap, count * sizeof(*buckets), (void **)&buckets))
+	if (daxheap_calloc(heap, count, sizeof(*buckets), (void **)&buckets))
 		die("no space for buckets");
-	memset(buckets, 0, count * sizeof(*buckets));
 	if (daxheap_persist(heap, buckets, count * sizeof(*buckets)))
 		die("persist");
 	return buckets;

@@ -23,9 +23,9 @@ static int read_word(const struct dh_media *media, const uint64_t *at, uint64_t 
 	return 0;
 }
 
-uint64_t dh_chunk_payload(enum dh_chunk_kind kind, uint64_t length)
+uint64_t dh_chunk_payload(enum dh_chunk_kind kind, uint64_t length, uint16_t tag)
 {
-	return kind | length << 8;
+	return kind | length << 8 | (uint64_t)tag << 32;
 }
 
 int dh_chunk_read(const struct dh_media *media, uint64_t chunk, struct dh_chunk_word *word)
@@ -39,13 +39,15 @@ int dh_chunk_read(const struct dh_media *media, uint64_t chunk, struct dh_chunk_
 			       (unsigned long long)chunk);
 	word->kind = payload & 0xf;
 	word->live = payload & DH_CHUNK_LIVE;
-	word->length = payload >> 8;
+	word->length = payload >> 8 & 0xffffff;
+	word->tag = payload >> 32 & 0xffff;
 	return 0;
 }
 
-uint64_t dh_span_payload(enum dh_span_kind kind, unsigned class, unsigned units)
+uint64_t dh_span_payload(enum dh_span_kind kind, unsigned class, unsigned units,
+			 uint16_t tag)
 {
-	return kind | class << 8 | units << 16;
+	return kind | class << 8 | units << 16 | (uint64_t)tag << 24;
 }
 
 struct dh_span_record *dh_span_record(const struct dh_media *media, uint64_t chunk,
@@ -65,6 +67,7 @@ int dh_span_read(const struct dh_media *media, uint64_t chunk, unsigned unit,
 	word->kind = payload & 0xf;
 	word->class = payload >> 8 & 0xff;
 	word->units = payload >> 16 & 0xff;
+	word->tag = payload >> 24 & 0xffff;
 	return 0;
 }
 
@@ -78,6 +81,7 @@ void dh_span_block(const struct dh_media *media, uint64_t chunk, unsigned unit,
 	block->offset = chunk * DH_CHUNK_SIZE + first + index * block->size;
 	block->word = &dh_span_record(media, chunk, unit)->bitmap[index / DH_WORD_BITS];
 	block->mask = UINT64_C(1) << index % DH_WORD_BITS;
+	block->tag = 0;
 }
 
 static int block_in_spans(const struct dh_media *media, uint64_t offset,
@@ -105,6 +109,7 @@ static int block_in_spans(const struct dh_media *media, uint64_t offset,
 	if (index >= count)
 		return -EINVAL;
 	dh_span_block(media, chunk, unit, span.class, (unsigned)index, block);
+	block->tag = span.tag;
 	return 0;
 }
 
@@ -133,6 +138,7 @@ int dh_block_at(const struct dh_media *media, uint64_t offset, struct dh_block *
 	block->size = word.length * DH_CHUNK_SIZE;
 	block->word = &media->table[head];
 	block->mask = DH_CHUNK_LIVE;
+	block->tag = word.tag;
 	return 0;
 }
 
@@ -145,23 +151,23 @@ static int word_damaged(uint64_t offset)
 int dh_block_live(const struct dh_media *media, const struct dh_block *block)
 {
 	uint64_t payload;
+	int err = dh_word_read(media, block->word, &payload);
 
-	if (read_word(media, block->word, &payload))
-		return word_damaged(dh_media_offset(media, block->word));
-	return (payload & block->mask) != 0;
+	return err ? err : (payload & block->mask) != 0;
 }
 
-int dh_block_set_live(const struct dh_media *media, const struct dh_block *block, bool live)
+int dh_word_read(const struct dh_media *media, const uint64_t *at, uint64_t *payload)
 {
-	uint64_t offset = dh_media_offset(media, block->word);
-	uint64_t seen = __atomic_load_n(block->word, __ATOMIC_ACQUIRE);
-	uint64_t payload;
+	return read_word(media, at, payload) ? word_damaged(dh_media_offset(media, at)) : 0;
+}
 
-	do {
-		if (!dh_word_valid(seen, offset))
-			return word_damaged(offset);
-		payload = dh_word_payload(seen);
-		payload = live ? payload | block->mask : payload & ~block->mask;
-	} while (!dh_compare_store64(block->word, &seen, dh_word_make(payload, offset)));
+int dh_word_check_and_set(const struct dh_media *media, uint64_t *word, uint64_t mask, bool set)
+{
+	uint64_t payload;
+	int err = dh_word_read(media, word, &payload);
+
+	if (err)
+		return err;
+	dh_word_set(media, word, mask, set);
 	return 0;
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "format.h"
+#include "persist.h"
 
 struct dh_media {
 	char *base;
@@ -29,6 +30,7 @@ static inline uint64_t dh_media_offset(const struct dh_media *media, const void 
 struct dh_block {
 	uint64_t offset;
 	uint64_t size;
+	uint16_t tag;
 	uint64_t *word;			/* that says whether it lives: one bit of it */
 	uint64_t mask;
 };
@@ -37,12 +39,13 @@ struct dh_block {
 struct dh_chunk_word {
 	enum dh_chunk_kind kind;
 	bool live;
+	uint16_t tag;			/* of a head */
 	uint64_t length;		/* of a head, in chunks; of a tail, the distance */
 };
 
 #define DH_CHUNK_LIVE (UINT64_C(1) << 4)
 
-uint64_t dh_chunk_payload(enum dh_chunk_kind kind, uint64_t length);
+uint64_t dh_chunk_payload(enum dh_chunk_kind kind, uint64_t length, uint16_t tag);
 /* -EBADMSG: the word fails its check. */
 int dh_chunk_read(const struct dh_media *media, uint64_t chunk, struct dh_chunk_word *word);
 
@@ -50,9 +53,11 @@ struct dh_span_word {
 	enum dh_span_kind kind;
 	unsigned class;
 	unsigned units;			/* of a head; of a tail, the distance */
+	uint16_t tag;
 };
 
-uint64_t dh_span_payload(enum dh_span_kind kind, unsigned class, unsigned units);
+uint64_t dh_span_payload(enum dh_span_kind kind, unsigned class, unsigned units,
+			 uint16_t tag);
 struct dh_span_record *dh_span_record(const struct dh_media *media, uint64_t chunk,
 				      unsigned unit);
 /* -EBADMSG: the descriptor fails its check. */
@@ -69,10 +74,29 @@ void dh_span_block(const struct dh_media *media, uint64_t chunk, unsigned unit,
  */
 int dh_block_at(const struct dh_media *media, uint64_t offset, struct dh_block *block);
 
+/* The payload of a self-checking word.  -EBADMSG: it fails its check. */
+int dh_word_read(const struct dh_media *media, const uint64_t *at, uint64_t *payload);
+
 /* 1 or 0; -EBADMSG: the word that would tell is damaged. */
 int dh_block_live(const struct dh_media *media, const struct dh_block *block);
 
-/* Stores the block's state in place; flushes nothing.  -EBADMSG: the word is damaged. */
-int dh_block_set_live(const struct dh_media *media, const struct dh_block *block, bool live);
+/*
+ * Sets or clears the bits @mask of the self-checking word at @word, which other threads may
+ * change at the same time; flushes nothing.  The word is valid.
+ */
+static __always_inline void dh_word_set(const struct dh_media *media, uint64_t *word, uint64_t mask,
+			       bool set)
+{
+	uint64_t offset = dh_media_offset(media, word);
+	uint64_t seen = __atomic_load_n(word, __ATOMIC_ACQUIRE), payload;
+
+	do {
+		payload = dh_word_payload(set ? seen | mask : seen & ~mask);
+	} while (!dh_compare_store64(word, &seen, dh_word_make(payload, offset)));
+}
+
+/* The same, where the word was not checked before.  -EBADMSG: it is damaged. */
+int dh_word_check_and_set(const struct dh_media *media, uint64_t *word, uint64_t mask,
+			  bool set);
 
 #endif

@@ -40,7 +40,8 @@
  * Threads.  Any number of threads may call on one heap at the same time, all functions but
  * daxheap_close().  Two that work on the same slot are ordered, and the loser of a race
  * gets an error.  The heap orders nothing else: what a reader may follow while another
- * thread frees it is the application's matter.
+ * thread frees it is the application's matter, and so is that no slot is used whose block
+ * another thread is freeing.
  *
  * Durability.  "Durable" means: there after a power cut, in the mode that
  * daxheap_get_info() reports.  With DAXHEAP_MAP_SYNC a flush is of CPU cache lines and a
@@ -80,11 +81,15 @@ enum daxheap_durability {
 	DAXHEAP_PAGE_CACHE = 3,
 	/* Read-only open: nothing is written. */
 	DAXHEAP_NOTHING_WRITTEN = 4,
+	/* Cache-line flushes on a file that promises nothing, since PMEM_IS_PMEM_FORCE=1 in the
+	 * environment (libpmem(7)) says so: for measurements on tmpfs. */
+	DAXHEAP_FORCED = 5,
 };
 
 /*
- * Makes a new pool file of @size bytes (8 MiB to 16 TiB, rounded up to 2 MiB), all of it
- * allocated on the file system, and opens it.  An existing file is never touched.
+ * Makes a new pool file of @size bytes (8 MiB to 16 TiB, rounded up to 2 MiB) and opens it.
+ * The file is sparse: the heap takes space from the file system, in front of use, as it grows
+ * into it.  An existing file is never touched.
  *
  * Durable when it returns: the pool and its name.  After a crash half way the file is not
  * taken for a pool; on an error it is removed.
@@ -128,15 +133,37 @@ DAXHEAP_API void daxheap_close(struct daxheap *heap);
  * power of two up to 4096 to its size, any other to 16 bytes.  Nothing is durable: the
  * block is free again after a crash or daxheap_close().
  *
+ * A block belongs to whoever reserved it until it is published or cancelled; it may be
+ * handed to another thread.
+ *
  * -ENOMEM	no free space of that size in the pool
+ * -ENOSPC	the file system has no space for the pool to grow into
  * -EINVAL	@size is 0
  */
 DAXHEAP_API int daxheap_alloc(struct daxheap *heap, size_t size, void **block);
 
 /*
+ * The same for @count elements of @size bytes, filled with zero (not flushed: call
+ * daxheap_persist() before the publish, as for any content).
+ * -EINVAL also when the product overflows.
+ */
+DAXHEAP_API int daxheap_calloc(struct daxheap *heap, size_t count, size_t size, void **block);
+
+/*
+ * The same with an @alignment (0, or a power of two up to 2 MiB) and a @tag.  The tag says
+ * what kind of thing the block is, for daxheap_next_tagged(); 0 is that of daxheap_alloc().
+ * Blocks of one size and tag lie together, so a tag costs no byte in a block; but a pool with
+ * many tags of few blocks each wastes up to 64 KiB for each size of each.
+ * -EINVAL also for a bad @alignment.
+ */
+DAXHEAP_API int daxheap_alloc_as(struct daxheap *heap, size_t size, size_t alignment,
+				 uint16_t tag, void **block);
+
+/*
  * Gives back a block that was reserved and not published.
  *
- * -EINVAL	@block is not such a block
+ * -EINVAL	@block is not such a block: free already, live, inside a block, or foreign;
+ *		nothing is changed
  */
 DAXHEAP_API int daxheap_cancel(struct daxheap *heap, void *block);
 
@@ -170,6 +197,65 @@ DAXHEAP_API int daxheap_free(struct daxheap *heap, daxheap_ref *slot);
 DAXHEAP_API int daxheap_replace(struct daxheap *heap, daxheap_ref *slot, void *block);
 
 /*
+ * Gives the live block that @slot refers to @size bytes at least: where it lies if it has
+ * them and would not be much too large, else by a new block of the same tag with the same
+ * content (as much as fits), which replaces it in one atomic step.  Durable when it returns:
+ * the new block and what was copied; a block that stays is not flushed.  Nobody may write to
+ * the block meanwhile; if it moved, pointers into it are void.
+ *
+ * Errors of daxheap_alloc() and daxheap_free(); the old block is there then.
+ */
+DAXHEAP_API int daxheap_realloc(struct daxheap *heap, daxheap_ref *slot, size_t size);
+
+/*
+ * Actions: any number of changes in one atomic, durable step, under one fence.
+ *
+ * An action is gathered in memory by the calls below, which change nothing in the pool and
+ * know errors of their own only; commit checks and does all of it.  An action belongs to one
+ * thread at a time.
+ */
+struct daxheap_action;
+
+/* -ENOMEM */
+DAXHEAP_API int daxheap_action_new(struct daxheap *heap, struct daxheap_action **action);
+/* NULL is allowed.  Before daxheap_close(). */
+DAXHEAP_API void daxheap_action_delete(struct daxheap_action *action);
+/* Forgets what was gathered. */
+DAXHEAP_API void daxheap_action_reset(struct daxheap_action *action);
+
+/*
+ * What to do: as daxheap_publish(), daxheap_free(), daxheap_replace(), and for set: store
+ * @value into the 8-byte @word of a live block, the durable way.  A word that is set by
+ * actions is written by actions alone.
+ *
+ * A slot or word may also lie in a block that the same action publishes; a slot must then be
+ * 0 and durable as content.  Each word, and each block, appears once in an action; a free
+ * followed by a publish of the same slot is a replace.  A slot in a block that the action
+ * frees can be freed by it as well, so a list or tree goes in one step.
+ *
+ * -ENOMEM	no memory to remember it
+ * -EINVAL	not an aligned word of the pool; no block of it; the word, or the block to be
+ *		published, is in the action already
+ */
+DAXHEAP_API int daxheap_action_publish(struct daxheap_action *action, daxheap_ref *slot,
+				       void *block);
+DAXHEAP_API int daxheap_action_free(struct daxheap_action *action, daxheap_ref *slot);
+DAXHEAP_API int daxheap_action_replace(struct daxheap_action *action, daxheap_ref *slot,
+				       void *block);
+DAXHEAP_API int daxheap_action_set(struct daxheap_action *action, uint64_t *word,
+				   uint64_t value);
+
+/*
+ * Does all that was gathered, or nothing.  Durable when it returns 0: all.  Then the action
+ * is empty and can be used again; on an error it is as before, and so is the pool.  An action
+ * of more than two changes needs 16 bytes for each in a free block of the pool, for a while.
+ *
+ * -EEXIST -ENOENT -EINVAL as the single calls say of one of the changes
+ * -ENOMEM -ENOSPC no room in the pool for the action's entries
+ */
+DAXHEAP_API int daxheap_action_commit(struct daxheap_action *action);
+
+/*
  * The slot of the root named @name (1 to 47 bytes); it is made, empty and durable, if
  * there is none.  A pool has 64 roots, and they stay.
  *
@@ -182,6 +268,7 @@ DAXHEAP_API int daxheap_root(struct daxheap *heap, const char *name, daxheap_ref
 struct daxheap_block {
 	daxheap_ref ref;
 	uint64_t size;		/* usable bytes */
+	uint16_t tag;
 };
 
 /*
@@ -190,6 +277,10 @@ struct daxheap_block {
  * others publish or free meanwhile may or may not be seen.
  */
 DAXHEAP_API int daxheap_next(struct daxheap *heap, struct daxheap_block *block);
+
+/* The same for the blocks with @tag alone; passes over the others 64 KiB at a time. */
+DAXHEAP_API int daxheap_next_tagged(struct daxheap *heap, uint16_t tag,
+				    struct daxheap_block *block);
 
 /* Bytes that fit into the live or reserved @block, or -EINVAL if it is none. */
 DAXHEAP_API int64_t daxheap_usable_size(struct daxheap *heap, const void *block);
@@ -213,13 +304,46 @@ struct daxheap_info {
 	uint8_t uuid[16];
 	uint64_t created_s;		/* seconds since the epoch */
 	uint64_t replayed;		/* log records that this open replayed */
-	uint64_t live_blocks, live_bytes;
-	uint64_t reserved_blocks, reserved_bytes;
 	uint64_t fences, flushed_lines;	/* since the open */
 };
 
-/* What is known of the open pool. */
+/* What is known of the open pool without looking at its blocks. */
 DAXHEAP_API int daxheap_get_info(struct daxheap *heap, struct daxheap_info *info);
+
+struct daxheap_stats {
+	uint64_t live_blocks, live_bytes;
+	uint64_t reserved_blocks, reserved_bytes;	/* those that hold actions' entries for
+							 * a while included */
+	uint64_t spans, span_bytes;	/* runs of 64 KiB units that hold blocks up to 1 MiB */
+	uint64_t huge_blocks, huge_bytes;	/* blocks of whole chunks, of the live and
+						 * reserved ones */
+	uint64_t free_bytes;		/* of the pool, in no span and no huge block; empty spans
+					 * that threads keep for their next blocks included */
+	uint64_t largest_free;		/* bytes of the largest block that fits there, or in a
+					 * span */
+	uint64_t file_bytes;		/* that the file has on its file system */
+};
+
+/*
+ * Counts; reads the whole chunk table and all bitmaps, so it takes time that grows with the
+ * pool.  With other threads at work it is a picture of no single moment.
+ * -EBADMSG: a damaged word; the message says where.
+ */
+DAXHEAP_API int daxheap_get_stats(struct daxheap *heap, struct daxheap_stats *stats);
+
+struct daxheap_class_stats {
+	uint64_t block_size;
+	uint64_t spans;
+	uint64_t blocks;		/* that the spans have room for */
+	uint64_t live_blocks, reserved_blocks;
+};
+
+/*
+ * The same for each size class, from the smallest: fills in up to @count of them, and returns
+ * how many there are.
+ */
+DAXHEAP_API int daxheap_get_class_stats(struct daxheap *heap,
+					struct daxheap_class_stats *stats, unsigned count);
 
 /* A word for people, such as "MAP_SYNC: cache-line flushes". */
 DAXHEAP_API const char *daxheap_durability_name(enum daxheap_durability durability);
@@ -240,15 +364,39 @@ struct daxheap_place {
  */
 DAXHEAP_API int daxheap_get_place(const char *path, struct daxheap_place *place);
 
+enum daxheap_severity {
+	DAXHEAP_DAMAGE = 1,		/* something is wrong; what it costs is said */
+	DAXHEAP_REPAIRED = 2,		/* it was, and is repaired */
+	DAXHEAP_UNKNOWN = 3,		/* could not be told, since what would tell is damaged */
+};
+
+struct daxheap_finding {
+	enum daxheap_severity severity;
+	uint64_t offset, size;		/* of the bytes of the pool that it is about */
+	const char *what;		/* a sentence; valid during the call */
+};
+
+enum {
+	/* Put right what can be put right without losing a live block. */
+	DAXHEAP_CHECK_REPAIR = 1 << 0,
+};
+
 /*
- * Puts an intact superblock copy in place of a damaged superblock, or the other way round.
- * Returns 1 if it did, 0 if both were intact.
+ * Checks every structure of a pool that nobody has open, and tells @report, if not NULL, of each
+ * finding.  Without
+ * DAXHEAP_CHECK_REPAIR no byte of the file is changed.  With it, superblocks are restored
+ * from each other, and span and bitmap words that fail their check are rebuilt from what else
+ * is known; a block whose state can't be known is kept as live.  Content is not looked at.
  *
- * -EMEDIUMTYPE	neither is there: the file is no pool
- * -EBADMSG	both are damaged
+ * Returns the number of findings that are DAXHEAP_DAMAGE or DAXHEAP_UNKNOWN.
+ *
+ * -EMEDIUMTYPE	the file is no pool
  * -EBUSY	the pool is open
+ * or what open(2) and mmap(2) say.
  */
-DAXHEAP_API int daxheap_repair(const char *path);
+DAXHEAP_API int daxheap_check(const char *path, unsigned flags,
+			      void (*report)(void *arg, const struct daxheap_finding *finding),
+			      void *arg);
 
 /* What went wrong in the calling thread's last failing call, and what to do. */
 DAXHEAP_API const char *daxheap_errormsg(void);

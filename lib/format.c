@@ -18,16 +18,6 @@ uint64_t dh_class_size(unsigned class)
 	return (UINT64_C(64) << group) + (UINT64_C(16) << group) * ((class - 4) % 4 + 1);
 }
 
-unsigned dh_class_of(uint64_t size)
-{
-	unsigned group;
-
-	if (size <= 64)
-		return size ? (unsigned)((size - 1) / 16) : 0;
-	group = 63 - __builtin_clzll(size - 1) - 6;
-	return 4 + group * 4 + (unsigned)((size - 1 - (UINT64_C(64) << group)) >> (group + 4));
-}
-
 unsigned dh_class_units(unsigned class)
 {
 	uint64_t size = dh_class_size(class);
@@ -78,6 +68,12 @@ uint64_t dh_record_checksum(const struct dh_record *record, uint64_t seed)
 	return XXH3_64bits_withSeed(record, offsetof(struct dh_record, checksum), seed);
 }
 
+uint64_t dh_extent_checksum(const struct dh_entry *entries, uint64_t count, uint64_t seed,
+			    uint64_t seq)
+{
+	return XXH3_64bits_withSeed(entries, count * sizeof(*entries), seed ^ seq);
+}
+
 uint64_t dh_root_checksum(const struct dh_root *root, uint64_t offset, uint64_t seed)
 {
 	return XXH3_64bits_withSeed(root->name, sizeof(root->name), seed ^ offset);
@@ -110,7 +106,9 @@ static bool geometry_valid(const struct dh_superblock *sb)
 		return false;
 	dh_table_geometry(sb->size, &table_offset, &first_chunk);
 	return sb->header_size == DH_PAGE_SIZE && sb->chunk_size == DH_CHUNK_SIZE &&
-	       sb->lanes == DH_LANES && sb->ring == DH_RING && sb->roots == DH_ROOTS &&
+	       sb->lanes >= 2 && sb->lanes <= DH_LANES_MAX && sb->ring >= DH_RING_MIN &&
+	       sb->ring <= DH_RING_MAX && !(sb->ring & (sb->ring - 1)) &&
+	       sb->roots == DH_ROOTS &&
 	       sb->log_offset == DH_LOG_OFFSET && sb->table_offset == table_offset &&
 	       sb->first_chunk == first_chunk;
 }

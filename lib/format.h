@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The media: every byte of a pool file, format version 1.
+ * The media: every byte of a pool file, format version 2.
  *
  * All integers are little endian and naturally aligned.  A reference is the offset of a
  * byte from the start of the file; 0 refers to nothing.  The file is cut into chunks of
@@ -10,14 +10,15 @@
  *	0		superblock
  *	4 KiB		root table: 64 entries of one line each
  *	8 KiB		horizon: two copies, one line each
- *	12 KiB		log: DH_LANES rings of DH_RING records, one line each
+ *	12 KiB		log: a ring of records for each lane, one line each
  *	table		chunk table: one word for each chunk of the file
  *	2 MiB - 4 KiB	copy of the superblock
  *	first_chunk	data chunks, up to the end of the file
  *
  * The chunk table lies at 1 MiB and first_chunk is 1 when its words fit in front of the
  * superblock's copy (files up to 255 GiB); else it starts with chunk 1 and first_chunk is
- * the chunk after it.
+ * the chunk after it.  The file is sparse: chunks get space from the file system before
+ * they are first used, and until then read as zero.
  *
  * What the media is trusted with: an aligned store of 8 bytes is atomic, and nothing
  * else is.  A line may be torn between its words, and any store that was not flushed and
@@ -40,34 +41,55 @@
  * payload and on the word's own offset.  Changed by a single store, so never torn.
  *
  * Chunk word.  A self-checking word, or 0, which means free: kind, for a huge block whether
- * it is live, and for a huge block's head its length in chunks, for its tail the distance
- * to the head.  A head that is not live, and a tail without a live head, mean free.
+ * it is live, and for a huge block's head its length in chunks and its tag, for its tail the
+ * distance to the head (and the tag, for repair alone).  A head that is not live, and a tail without a live head, mean free.
  *
  * Chunk of spans.  32 units of 64 KiB.  Its first 24 KiB hold 32 span records, one for
  * each unit, of 12 lines each; what is left of unit 0 serves blocks.  A span is a run of
- * units that holds blocks of one size class; its record is the one of its first unit, the
- * others say that they are tails.  The record's words are self-checking: a descriptor,
- * then from the second line on the bitmap of live blocks, 48 in a word.  A span without a
- * live block is free, whatever its descriptor says, and so is a tail without such a span.
- * All words of all 32 records are valid and fenced before the chunk word says that this is
- * a chunk of spans.
+ * units that holds blocks of one size class and one tag; its record is the one of its first
+ * unit, the others say that they are tails.  The record's words are self-checking: a
+ * descriptor, from the second line on the bitmap of live blocks, 48 in a word, and in the
+ * last line a copy of the descriptor, for repair alone.  A span without a live block is free, whatever its descriptor says, and so is a tail without such
+ * a span.  All words of all 32 records are valid and fenced before the chunk word says that
+ * this is a chunk of spans.
  *
  * Log record.  One line.  Valid when its checksum (XXH3 over the 56 bytes before it, seeded
- * by the pool) is right, its lane is the one it lies in and its position modulo DH_RING is
- * the place it lies at.  The positions of a lane count up from 0 without a gap, and its
- * sequences grow with them.  Only the record at the lane's newest position may be invalid
- * (torn by a crash); an invalid one before it is damage.
+ * by the pool) is right, its lane is the one it lies in and its position modulo the ring's
+ * length is the place it lies at.  The positions of a lane count up from 0 without a gap, and
+ * its sequences grow with them.  Only the record at the lane's newest position may be invalid
+ * (torn by a crash); an invalid one before it is damage.  Recovery clears a torn record before
+ * anything is written there: the next one has the same `where`, and if torn as well could
+ * complete it.
+ *
+ * A record has entries, each of which changes one word: `target` is the word's offset, whose
+ * low three bits are the entry's kind, and `value`
+ *
+ *	publish		the block that becomes live, and the word's new value
+ *	free		the block that becomes free; the word becomes 0
+ *	set		the word's new value
+ *
+ * Up to two entries lie in the record itself.  A record with more (an action) has its entries
+ * in an extent instead: a reserved block of the pool, which stays as it is until the horizon
+ * has passed the record.  The extent has a checksum of its own (XXH3 over its entries, seeded
+ * by the pool and the record's sequence), since it becomes durable under the same fence as the
+ * record: the newest record of a lane whose extent fails its checksum is torn, and counts as
+ * invalid; one before it is damage.  Behind the horizon extents mean nothing.
+ *
+ * Sequences order what depends on each other, and nothing else: they are Lamport's clocks.
+ * A record's sequence is greater than that of each earlier record that changed the same word,
+ * or a word inside a block that this one frees, or that freed the block that this one
+ * publishes or has its word in; and greater than any horizon that was durable when it was
+ * drawn.  Records of different lanes may have the same sequence; then neither depends on the
+ * other, and the lane breaks the tie.
  *
  * Horizon.  All effects of all records up to the horizon's sequence are on media.  The two
  * copies are written in turn; the greater valid one counts.  A record carries the horizon
  * that was durable when it was written, so the loss of the newer copy can't go unnoticed:
  * no horizon may be smaller than the one that any record names.
  *
- * A record says: at sequence `seq`, the word at `slot` became `value`; the block `value`,
- * if not 0, became live, and the block `freed`, if not 0, became free.  Replay applies the
- * records behind the horizon in the order of their sequence, except stores to a slot inside
- * a block that the same or a later record frees.  Records name blocks, never images of
- * words, so replay may be cut and repeated at any point.
+ * Replay applies the records behind the horizon in the order of sequence and lane, each entry
+ * in turn, except changes of a word inside a block that the same or a later record frees.
+ * Records name blocks, never images of words, so replay may be cut and repeated at any point.
  */
 #ifndef DH_FORMAT_H
 #define DH_FORMAT_H
@@ -81,7 +103,7 @@
 #endif
 
 #define DH_MAGIC		"DAXHEAP\n"
-#define DH_FORMAT_VERSION	1u
+#define DH_FORMAT_VERSION	2u
 
 #define DH_LINE_SIZE		64u
 #define DH_PAGE_SIZE		4096u
@@ -99,8 +121,9 @@
 
 #define DH_ROOTS		64u
 #define DH_ROOT_NAME_SIZE	48u
-#define DH_LANES		32u
-#define DH_RING			128u
+#define DH_LANES_MAX		32u
+#define DH_RING_MIN		8u
+#define DH_RING_MAX		256u	/* records; a power of two */
 
 #define DH_SIZE_MIN		(UINT64_C(8) << 20)
 #define DH_SIZE_MAX		(UINT64_C(1) << 44)
@@ -122,8 +145,8 @@ struct dh_superblock {
 	uint64_t size;			/* of the file, a multiple of the chunk size */
 	uint64_t created_s;		/* seconds since the epoch */
 	uint32_t chunk_size;
-	uint32_t lanes;
-	uint32_t ring;
+	uint32_t lanes;			/* 2 to DH_LANES_MAX */
+	uint32_t ring;			/* records of a lane, a power of two */
 	uint32_t roots;
 	uint64_t log_offset;
 	uint64_t table_offset;
@@ -150,34 +173,67 @@ struct dh_horizon {
 };
 _Static_assert(sizeof(struct dh_horizon) == DH_LINE_SIZE, "a horizon is a line");
 
-/* What a record did, for people and for `check`; replay reads slot, value and freed. */
-enum dh_op {
-	DH_OP_PUBLISH = 1,		/* value, no freed */
-	DH_OP_FREE = 2,			/* freed, no value */
-	DH_OP_REPLACE = 3,		/* both */
-};
-
 /* More than a pool can use up; what is greater is damage. */
 #define DH_SEQ_MAX		(UINT64_C(1) << 62)
 
-struct dh_record {
-	uint64_t seq;			/* from 1; unique in the pool */
-	uint64_t position;		/* in its lane, from 0 */
-	uint16_t lane;
-	uint16_t op;			/* enum dh_op */
-	uint32_t reserved;
-	uint64_t horizon;		/* durable when this was written */
-	uint64_t slot;
+enum dh_entry_kind {
+	DH_ENTRY_NONE = 0,
+	DH_ENTRY_PUBLISH = 1,
+	DH_ENTRY_FREE = 2,
+	DH_ENTRY_SET = 3,
+};
+#define DH_ENTRY_KIND_MASK UINT64_C(7)
+
+struct dh_entry {
+	uint64_t target;		/* offset of the word | enum dh_entry_kind */
 	uint64_t value;
-	uint64_t freed;
+};
+
+/* In a record: so many entries at most.  `count` in `where` of one with an extent. */
+#define DH_RECORD_ENTRIES	2u
+#define DH_RECORD_EXTENT	255u
+
+struct dh_record {
+	uint64_t seq;			/* from 1 */
+	uint64_t where;			/* position << 16 | lane << 8 | count of entries */
+	uint64_t horizon;		/* durable when this was written */
+	union {
+		struct dh_entry entries[DH_RECORD_ENTRIES];	/* unused ones are zero */
+		struct {
+			uint64_t offset;	/* of the entries */
+			uint64_t count;
+			uint64_t checksum;
+			uint64_t reserved;	/* zero */
+		} extent;
+	};
 	uint64_t checksum;
 };
 _Static_assert(sizeof(struct dh_record) == DH_LINE_SIZE, "a record is a line");
 _Static_assert(offsetof(struct dh_record, checksum) == 56, "the checksum is last");
-_Static_assert(DH_LOG_OFFSET + DH_LANES * DH_RING * DH_LINE_SIZE <= DH_TABLE_OFFSET,
+_Static_assert(DH_LOG_OFFSET + DH_LANES_MAX * DH_RING_MAX * DH_LINE_SIZE <= DH_TABLE_OFFSET,
 	       "the log ends before the chunk table");
 
-/* Payload of a chunk word: bits 0-3 kind, 4 live, 8-39 length or distance. */
+static inline uint64_t dh_record_where(uint64_t position, unsigned lane, unsigned count)
+{
+	return position << 16 | lane << 8 | count;
+}
+
+static inline uint64_t dh_record_position(const struct dh_record *record)
+{
+	return record->where >> 16;
+}
+
+static inline unsigned dh_record_lane(const struct dh_record *record)
+{
+	return record->where >> 8 & 0xff;
+}
+
+static inline unsigned dh_record_count(const struct dh_record *record)
+{
+	return record->where & 0xff;
+}
+
+/* Payload of a chunk word: bits 0-3 kind, 4 live, 8-31 length or distance, 32-47 tag. */
 enum dh_chunk_kind {
 	DH_CHUNK_FREE = 0,
 	DH_CHUNK_SPANS = 1,
@@ -185,7 +241,7 @@ enum dh_chunk_kind {
 	DH_CHUNK_HUGE_TAIL = 3,
 };
 
-/* Payload of a span descriptor: bits 0-3 kind, 8-15 class, 16-23 units or distance. */
+/* Payload of a span descriptor: bits 0-3 kind, 8-15 class, 16-23 units or distance, 24-39 tag. */
 enum dh_span_kind {
 	DH_SPAN_NONE = 0,
 	DH_SPAN_HEAD = 1,
@@ -193,12 +249,14 @@ enum dh_span_kind {
 };
 
 #define DH_WORD_BITS		48u
-#define DH_SPAN_BITMAP_WORDS	((DH_SPAN_LINES - 1) * 8)
+#define DH_SPAN_BITMAP_WORDS	86
 
 struct dh_span_record {
 	uint64_t descriptor;
 	uint64_t reserved[7];		/* self-checking, payload 0 */
 	uint64_t bitmap[DH_SPAN_BITMAP_WORDS];
+	uint64_t spare;			/* self-checking, payload 0 */
+	uint64_t copy;			/* of the descriptor's payload */
 };
 _Static_assert(sizeof(struct dh_span_record) == DH_SPAN_LINES * DH_LINE_SIZE,
 	       "a span record is 12 lines");
@@ -240,8 +298,18 @@ static inline bool dh_word_valid(uint64_t word, uint64_t offset)
 #define DH_CLASS_SIZE_MAX	(UINT64_C(1) << 20)
 
 uint64_t dh_class_size(unsigned class);
+
 /* Smallest class of at least @size bytes, which must be 1 to DH_CLASS_SIZE_MAX. */
-unsigned dh_class_of(uint64_t size);
+static inline unsigned dh_class_of(uint64_t size)
+{
+	unsigned group;
+
+	if (size <= 64)
+		return (unsigned)((size - 1) / 16);
+	group = 63 - (unsigned)__builtin_clzll(size - 1) - 6;
+	return 4 + group * 4 + (unsigned)((size - 1 - (UINT64_C(64) << group)) >> (group + 4));
+}
+
 /* Units in a span of the class: the fewest that waste at most an eighth. */
 unsigned dh_class_units(unsigned class);
 /*
@@ -253,6 +321,8 @@ unsigned dh_span_blocks(unsigned class, unsigned unit, uint64_t *first);
 uint64_t dh_pool_seed(const struct dh_superblock *sb);
 uint64_t dh_superblock_checksum(const struct dh_superblock *sb);
 uint64_t dh_record_checksum(const struct dh_record *record, uint64_t seed);
+uint64_t dh_extent_checksum(const struct dh_entry *entries, uint64_t count, uint64_t seed,
+			    uint64_t seq);
 uint64_t dh_root_checksum(const struct dh_root *root, uint64_t offset, uint64_t seed);
 uint64_t dh_horizon_checksum(const struct dh_horizon *horizon, uint64_t offset,
 			     uint64_t seed);

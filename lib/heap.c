@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Create, open, close. */
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "cache.h"
 #include "error.h"
 #include "heap.h"
 #include "super.h"
@@ -14,6 +17,7 @@ static atomic_uint fork_generation;
 static void in_child(void)
 {
 	atomic_fetch_add(&fork_generation, 1);
+	dh_caches_forked();
 }
 
 __attribute__((constructor)) static void watch_fork(void)
@@ -38,50 +42,46 @@ int dh_check_writable(const struct daxheap *heap)
 
 static struct daxheap *new_heap(unsigned flags)
 {
-	struct daxheap *heap = calloc(1, sizeof(*heap));
+	static atomic_uint_fast64_t ids;
+	struct daxheap *heap = aligned_alloc(DH_LINE_SIZE, sizeof(*heap));
 
 	if (!heap) {
 		dh_fail(ENOMEM, "no memory for the heap");
 		return NULL;
 	}
+	memset(heap, 0, sizeof(*heap));
 	heap->flags = flags;
+	heap->id = atomic_fetch_add(&ids, 1) + 1;
 	heap->fork_generation = atomic_load(&fork_generation);
-	pthread_mutex_init(&heap->root_lock, NULL);
+	dh_lock_init(&heap->root_lock, DH_RANK_ROOTS);
 	for (unsigned i = 0; i < DH_STRIPES; i++)
-		pthread_mutex_init(&heap->stripes[i], NULL);
+		dh_lock_init(&heap->stripes[i].lock, DH_RANK_STRIPE);
 	return heap;
-}
-
-static void free_heap(struct daxheap *heap)
-{
-	for (unsigned i = 0; i < DH_STRIPES; i++)
-		pthread_mutex_destroy(&heap->stripes[i]);
-	pthread_mutex_destroy(&heap->root_lock);
-	free(heap);
 }
 
 /* Reads log and blocks of the mapped pool. */
 static int start(struct daxheap *heap)
 {
-	struct dh_record *records;
-	size_t count;
+	struct dh_change *changes;
+	size_t count, records;
 	int err;
 
 	dh_media_init(&heap->media, heap->base, &heap->sb);
 	/* A name may be in the CPU's cache alone after a kill; the log's fence covers it. */
-	dh_flush(&heap->persist, heap->base + DH_ROOTS_OFFSET,
+	dh_flush(&heap->persist, &heap->traffic, heap->base + DH_ROOTS_OFFSET,
 		 DH_ROOTS * sizeof(struct dh_root));
-	err = dh_log_open(&heap->log, heap->base, &heap->persist, dh_pool_seed(&heap->sb),
-			  &records, &count);
+	err = dh_log_open(&heap->log, heap->base, &heap->sb, &heap->persist, &heap->traffic,
+			  &changes, &count, &records);
 	if (err)
 		return err;
 	err = dh_roots_check(heap);
 	if (!err)
-		err = dh_recover(heap, records, count);
-	free(records);
-	heap->replayed = count;
+		err = dh_recover(heap, changes, count);
+	free(changes);
+	heap->replayed = records;
 	if (!err)
-		err = dh_space_open(&heap->space, &heap->media, &heap->persist, &heap->log);
+		err = dh_space_open(&heap->space, &heap->media, &heap->mapping, &heap->persist,
+				    &heap->log);
 	if (err)
 		dh_log_close(&heap->log);
 	return err;
@@ -99,18 +99,16 @@ static int map_and_start(struct daxheap *heap, const char *path, bool format)
 	heap->base = heap->mapping.base;
 	dh_persist_init(&heap->persist, heap->mapping.durability);
 	if (format) {
-		dh_log_format(heap->base, &heap->persist, dh_pool_seed(&heap->sb));
-		err = dh_fence(&heap->persist);
+		dh_log_format(heap->base, &heap->persist, &heap->traffic,
+			      dh_pool_seed(&heap->sb));
+		err = dh_fence(&heap->persist, &heap->traffic);
 		if (!err)
-			err = dh_super_write(heap->base, &heap->persist, &heap->sb);
+			err = dh_super_write(heap->base, &heap->persist, &heap->traffic,
+					     &heap->sb);
 		if (!err)
 			err = dh_mapping_sync_name(&heap->mapping, path);
 	}
-	if (!err)
-		err = start(heap);
-	if (err)
-		dh_persist_destroy(&heap->persist);
-	return err;
+	return err ? err : start(heap);
 }
 
 static int check_flags(unsigned flags, unsigned allowed)
@@ -123,8 +121,8 @@ static int check_flags(unsigned flags, unsigned allowed)
 	return 0;
 }
 
-DAXHEAP_API int daxheap_create(const char *path, uint64_t size, unsigned flags,
-			       struct daxheap **heap_out)
+int dh_create_sized(const char *path, uint64_t size, unsigned flags, unsigned lanes,
+		    unsigned ring, struct daxheap **heap_out)
 {
 	struct daxheap *heap;
 	int err = check_flags(flags, DAXHEAP_REQUIRE_MAP_SYNC);
@@ -140,9 +138,10 @@ DAXHEAP_API int daxheap_create(const char *path, uint64_t size, unsigned flags,
 	heap = new_heap(flags);
 	if (!heap)
 		return -ENOMEM;
-	err = dh_super_init(&heap->sb, size);
+	err = dh_super_init(&heap->sb, size, lanes, ring);
+	/* What lies in front of the chunk table is there from the start. */
 	if (!err)
-		err = dh_mapping_create(&heap->mapping, path, size);
+		err = dh_mapping_create(&heap->mapping, path, size, DH_CHUNK_SIZE);
 	if (!err) {
 		err = map_and_start(heap, path, true);
 		if (err) {
@@ -151,11 +150,17 @@ DAXHEAP_API int daxheap_create(const char *path, uint64_t size, unsigned flags,
 		}
 	}
 	if (err) {
-		free_heap(heap);
+		free(heap);
 		return err;
 	}
 	*heap_out = heap;
 	return 0;
+}
+
+DAXHEAP_API int daxheap_create(const char *path, uint64_t size, unsigned flags,
+			       struct daxheap **heap)
+{
+	return dh_create_sized(path, size, flags, DH_LANES_MAX, DH_RING_MAX, heap);
 }
 
 DAXHEAP_API int daxheap_open(const char *path, unsigned flags, struct daxheap **heap_out)
@@ -177,7 +182,7 @@ DAXHEAP_API int daxheap_open(const char *path, unsigned flags, struct daxheap **
 			dh_mapping_close(&heap->mapping);
 	}
 	if (err) {
-		free_heap(heap);
+		free(heap);
 		return err;
 	}
 	*heap_out = heap;
@@ -191,22 +196,20 @@ DAXHEAP_API void daxheap_close(struct daxheap *heap)
 		return;
 	/* So that the next open has nothing to replay; if it fails, it will. */
 	if (!(heap->flags & DAXHEAP_READ_ONLY))
-		dh_log_advance(&heap->log, atomic_load(&heap->log.seq));
+		dh_log_settle(&heap->log, &heap->traffic);
+	dh_caches_close(heap);
 	dh_space_close(&heap->space);
 	dh_log_close(&heap->log);
-	dh_persist_destroy(&heap->persist);
 	dh_mapping_close(&heap->mapping);
-	free_heap(heap);
+	free(heap);
 }
 
 DAXHEAP_API int daxheap_get_info(struct daxheap *heap, struct daxheap_info *info)
 {
-	struct dh_usage usage;
 	int err = dh_check_usable(heap);
 
 	if (err)
 		return err;
-	dh_space_usage(&heap->space, &usage);
 	*info = (struct daxheap_info){
 		.size = heap->sb.size,
 		.format_version = heap->sb.version,
@@ -216,15 +219,9 @@ DAXHEAP_API int daxheap_get_info(struct daxheap *heap, struct daxheap_info *info
 		.incompat = heap->sb.incompat,
 		.created_s = heap->sb.created_s,
 		.replayed = heap->replayed,
-		.live_blocks = usage.live_blocks,
-		.live_bytes = usage.live_bytes,
-		.reserved_blocks = usage.used_blocks - usage.live_blocks,
-		.reserved_bytes = usage.used_bytes - usage.live_bytes,
-		.fences = atomic_load(&heap->persist.fences),
-		.flushed_lines = atomic_load(&heap->persist.flushed_lines),
 	};
-	for (unsigned i = 0; i < sizeof(info->uuid); i++)
-		info->uuid[i] = heap->sb.uuid[i];
+	memcpy(info->uuid, heap->sb.uuid, sizeof(info->uuid));
+	dh_caches_traffic(heap, &info->fences, &info->flushed_lines);
 	return 0;
 }
 
@@ -239,6 +236,8 @@ DAXHEAP_API const char *daxheap_durability_name(enum daxheap_durability durabili
 		return "page cache: msync at each fence, slower; as durable as the file system";
 	case DAXHEAP_NOTHING_WRITTEN:
 		return "read-only: nothing is written";
+	case DAXHEAP_FORCED:
+		return "forced (PMEM_IS_PMEM_FORCE): cache-line flushes, and no promise";
 	}
 	return "unknown";
 }

@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/* The horizon; reading the log is in logscan.c. */
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "error.h"
 #include "log.h"
-
-#define NOT_ANNOUNCED UINT64_MAX
 
 static void make_horizon(struct dh_horizon *horizon, uint64_t seq, uint64_t offset,
 			 uint64_t seed)
@@ -17,7 +14,8 @@ static void make_horizon(struct dh_horizon *horizon, uint64_t seq, uint64_t offs
 	horizon->checksum = dh_horizon_checksum(horizon, offset, seed);
 }
 
-void dh_log_format(char *base, struct dh_persist *persist, uint64_t seed)
+void dh_log_format(char *base, struct dh_persist *persist, struct dh_traffic *traffic,
+		   uint64_t seed)
 {
 	/* The rings are zero in a new file. */
 	for (unsigned i = 0; i < 2; i++) {
@@ -26,364 +24,244 @@ void dh_log_format(char *base, struct dh_persist *persist, uint64_t seed)
 
 		make_horizon(&horizon, 0, offset, seed);
 		dh_write(base + offset, &horizon, sizeof(horizon));
-		dh_flush(persist, base + offset, sizeof(horizon));
+		dh_flush(persist, traffic, base + offset, sizeof(horizon));
 	}
 }
 
-/* The thread's lane: threads are dealt out to the lanes in turn. */
-static struct dh_lane *own_lane(struct dh_log *log)
+void dh_log_close(struct dh_log *log)
 {
-	static atomic_uint threads;
-	static __thread unsigned number;
-
-	if (!number)
-		number = atomic_fetch_add(&threads, 1) % DH_LANES + 1;
-	return &log->lanes[number - 1];
+	free(log->lanes);
 }
 
-int dh_log_begin(struct dh_log *log, struct dh_lane **lane_out)
-{
-	struct dh_lane *lane = own_lane(log);
-	uint64_t overwritten;
-	int err = 0;
-
-	/* A record whose operation failed may lie at the lane's head: it stays. */
-	if (atomic_load(&log->persist->failed))
-		return dh_fence(log->persist);
-	pthread_mutex_lock(&lane->lock);
-	overwritten = lane->notes[atomic_load(&lane->head) % DH_RING].seq;
-	if (overwritten > atomic_load(&log->durable_horizon))
-		err = dh_log_advance(log, overwritten);
-	if (err) {
-		pthread_mutex_unlock(&lane->lock);
-		return err;
-	}
-	/* Announced before the sequence is drawn: see reachable_horizon(). */
-	atomic_store(&lane->announced, atomic_load(&log->seq) + 1);
-	*lane_out = lane;
-	return 0;
-}
-
-int dh_log_commit(struct dh_log *log, struct dh_lane *lane, struct dh_record *record)
-{
-	unsigned index = (unsigned)(lane - log->lanes);
-	uint64_t position = atomic_load(&lane->head);
-	struct dh_record *place = &log->rings[index * DH_RING + position % DH_RING];
-
-	record->seq = atomic_fetch_add(&log->seq, 1) + 1;
-	record->position = position;
-	record->lane = (uint16_t)index;
-	record->reserved = 0;
-	record->horizon = atomic_load(&log->durable_horizon);
-	record->checksum = dh_record_checksum(record, log->seed);
-	dh_write(place, record, sizeof(*record));
-	dh_flush(log->persist, place, sizeof(*place));
-	return dh_fence(log->persist);
-}
-
-void dh_log_end(struct dh_log *log, struct dh_lane *lane, uint64_t seq,
-		uint64_t *const words[DH_RECORD_WORDS])
-{
-	(void)log;
-	if (words) {
-		uint64_t position = atomic_load(&lane->head);
-		struct dh_log_note *note = &lane->notes[position % DH_RING];
-
-		note->seq = seq;
-		memcpy(note->words, words, sizeof(note->words));
-		atomic_store(&lane->head, position + 1);
-	}
-	atomic_store(&lane->announced, NOT_ANNOUNCED);
-	pthread_mutex_unlock(&lane->lock);
-}
+/* --- the horizon --- */
 
 /*
- * The greatest sequence that the horizon may take now.  A thread stores its announcement
- * before it draws from log->seq, and withdraws it after its in-place stores.  So if a
- * sequence up to the value read here was drawn, its announcement is either seen below, or
- * already withdrawn and all is in place.
+ * Raises the floor to @seq at least and to all clocks, and returns the greatest sequence that
+ * the horizon may take now; see log.h.
  */
-static uint64_t reachable_horizon(struct dh_log *log)
+static uint64_t reachable_horizon(struct dh_log *log, uint64_t seq)
 {
-	uint64_t limit = atomic_load(&log->seq);
+	uint64_t limit = seq, floor = atomic_load(&log->floor);
 
-	for (unsigned i = 0; i < DH_LANES; i++) {
+	for (unsigned i = 0; i < log->lane_count; i++)
+		limit = dh_max(limit, atomic_load(&log->lanes[i].clock));
+	/* Always an exchange: it is the full barrier in front of the announcements. */
+	while (!atomic_compare_exchange_weak(&log->floor, &floor, dh_max(floor, limit)))
+		;
+	for (unsigned i = 0; i < log->lane_count; i++) {
 		uint64_t announced = atomic_load(&log->lanes[i].announced);
 
-		if (announced <= limit)
+		if (announced <= limit && !dh_faulty(DH_FAULT_PASS_ANNOUNCED))
 			limit = announced - 1;
 	}
 	return limit;
 }
 
-/* Flushes what the lane's records up to @horizon touched.  They can't be overwritten
- * meanwhile: that takes a durable horizon behind them. */
-static void write_back(struct dh_log *log, struct dh_lane *lane, uint64_t horizon)
+static void flush_line(struct dh_log *log, struct dh_traffic *traffic, uint64_t line)
 {
-	uint64_t head = atomic_load(&lane->head);
-
-	while (lane->retired < head) {
-		const struct dh_log_note *note = &lane->notes[lane->retired % DH_RING];
-
-		if (note->seq > horizon)
-			break;
-		for (unsigned i = 0; i < DH_RECORD_WORDS; i++)
-			if (note->words[i])
-				dh_flush(log->persist, note->words[i], sizeof(uint64_t));
-		lane->retired++;
-	}
+	dh_flush(log->persist, traffic, (void *)(uintptr_t)(line * DH_LINE_SIZE), DH_LINE_SIZE);
 }
 
-static int store_horizon(struct dh_log *log, uint64_t seq)
+/*
+ * Flushes what operations of the lane stored to in place.  The lane may be at work meanwhile: a
+ * line that it takes from `dirty` is in `evicted` before, and leaves that after a fence of its
+ * own; so `dirty` is read first.  False: too many lines left it for `evicted`, in an operation
+ * that is not over yet.
+ */
+static bool write_back(struct dh_log *log, struct dh_lane *lane, struct dh_traffic *traffic)
+{
+	uint64_t horizon = dh_durable_horizon(log);
+	unsigned count;
+
+	/* Idle since the horizon passed its last record. */
+	if (atomic_load(&lane->clock) <= horizon)
+		return true;
+	for (unsigned i = 0; i < DH_DIRTY; i++) {
+		uint64_t seq = atomic_load(&lane->dirty[i].seq);
+		uint64_t line = atomic_load(&lane->dirty[i].line);
+
+		if (line && seq > horizon)
+			flush_line(log, traffic, line);
+	}
+	count = atomic_load(&lane->evicted_count);
+	for (unsigned i = 0; i < count && i < DH_EVICTED; i++)
+		flush_line(log, traffic, atomic_load(&lane->evicted[i]));
+	return count <= DH_EVICTED;
+}
+
+static bool write_back_all(struct dh_log *log, const struct dh_lane *own,
+			   struct dh_traffic *traffic)
+{
+	bool all = true;
+
+	for (unsigned i = 0; i < log->lane_count && all; i++)
+		if (!dh_faulty(DH_FAULT_RETIRE_OWN) || &log->lanes[i] == own)
+			all = write_back(log, &log->lanes[i], traffic);
+	return all;
+}
+
+/*
+ * A line leaves the lane's table: it is flushed now, and remembered until the flush is fenced.
+ * When there are too many to remember, as in a large action, the end of the operation fences.
+ */
+static void evict(struct dh_log *log, struct dh_lane *lane, struct dh_traffic *traffic,
+		  uint64_t line)
+{
+	unsigned count = atomic_load_explicit(&lane->evicted_count, memory_order_relaxed);
+
+	flush_line(log, traffic, line);
+	if (count < DH_EVICTED)
+		atomic_store_explicit(&lane->evicted[count], line, memory_order_relaxed);
+	if (count <= DH_EVICTED)
+		atomic_store_explicit(&lane->evicted_count, count + 1, memory_order_release);
+}
+
+void dh_log_note_line(struct dh_log *log, struct dh_lane *lane, struct dh_traffic *traffic,
+		      uint64_t line, uint64_t seq)
+{
+	struct dh_dirty *dirty = &lane->dirty[dh_dirty_index(line)];
+
+	if (atomic_load_explicit(&dirty[1].seq, memory_order_relaxed) <
+	    atomic_load_explicit(&dirty[0].seq, memory_order_relaxed))
+		dirty++;
+	if (atomic_load_explicit(&dirty->seq, memory_order_relaxed) > dh_durable_horizon(log))
+		evict(log, lane, traffic,
+		      atomic_load_explicit(&dirty->line, memory_order_relaxed));
+	atomic_store_explicit(&dirty->line, line, memory_order_release);
+	atomic_store_explicit(&dirty->seq, seq, memory_order_release);
+}
+
+void dh_log_leave(struct dh_log *log, struct dh_lane *lane, struct dh_traffic *traffic)
+{
+	if (!atomic_load_explicit(&lane->evicted_count, memory_order_relaxed) ||
+	    dh_faulty(DH_FAULT_NO_LEAVE))
+		return;
+	dh_fence(log->persist, traffic);
+	atomic_store_explicit(&lane->evicted_count, 0, memory_order_release);
+}
+
+/* Under the horizon's lock; the caller must fence, and then take_horizon(). */
+static void store_horizon(struct dh_log *log, struct dh_traffic *traffic, uint64_t seq)
 {
 	struct dh_horizon *copy = &log->copies[log->next_copy];
 	struct dh_horizon horizon;
-	int err;
 
 	make_horizon(&horizon, seq,
 		     DH_HORIZON_OFFSET + log->next_copy * sizeof(struct dh_horizon),
 		     log->seed);
 	dh_write(copy, &horizon, sizeof(horizon));
-	dh_flush(log->persist, copy, sizeof(*copy));
-	err = dh_fence(log->persist);
-	if (err)
-		return err;
-	log->next_copy ^= 1;
-	atomic_store(&log->durable_horizon, seq);
-	return 0;
+	dh_flush(log->persist, traffic, copy, sizeof(*copy));
 }
 
-int dh_log_advance(struct dh_log *log, uint64_t seq)
+static void take_horizon(struct dh_log *log, uint64_t seq)
+{
+	log->next_copy ^= 1;
+	atomic_store(&log->durable_horizon, seq);
+	atomic_store(&log->advancing, 0);
+}
+
+int dh_log_advance(struct dh_log *log, struct dh_traffic *traffic, uint64_t seq)
 {
 	int err = 0;
 
-	pthread_mutex_lock(&log->horizon_lock);
-	while (!err && atomic_load(&log->durable_horizon) < seq) {
-		uint64_t horizon = reachable_horizon(log);
+	if (dh_durable_horizon(log) >= seq)
+		return 0;
+	dh_lock(&log->horizon_lock);
+	for (unsigned round = 0; !err && dh_durable_horizon(log) < seq; round++) {
+		uint64_t horizon = reachable_horizon(log, seq);
 
 		if (horizon < seq) {
-			sched_yield();
+			dh_wait(round);
 			continue;
 		}
-		for (unsigned i = 0; i < DH_LANES; i++)
-			write_back(log, &log->lanes[i], horizon);
-		err = dh_fence(log->persist);
-		if (!err)
-			err = store_horizon(log, horizon);
-	}
-	pthread_mutex_unlock(&log->horizon_lock);
-	return err;
-}
-
-int dh_log_replayed(struct dh_log *log)
-{
-	uint64_t seq = atomic_load(&log->seq);
-	int err = dh_fence(log->persist);
-
-	if (!err && atomic_load(&log->durable_horizon) < seq)
-		err = store_horizon(log, seq);
-	return err;
-}
-
-/* --- reading --- */
-
-static bool record_valid(const struct dh_log *log, unsigned lane, unsigned place)
-{
-	const struct dh_record *record = &log->rings[lane * DH_RING + place];
-
-	return record->checksum == dh_record_checksum(record, log->seed) &&
-	       record->lane == lane && record->position % DH_RING == place &&
-	       record->seq > 0 && record->seq <= DH_SEQ_MAX;
-}
-
-static bool is_zero(const struct dh_record *record)
-{
-	static const struct dh_record zero;
-
-	return !memcmp(record, &zero, sizeof(zero));
-}
-
-/* Position behind the lane's newest valid record; 0 if there is none. */
-static uint64_t find_head(const struct dh_log *log, unsigned lane)
-{
-	uint64_t head = 0;
-
-	for (unsigned place = 0; place < DH_RING; place++) {
-		const struct dh_record *record = &log->rings[lane * DH_RING + place];
-
-		if (record_valid(log, lane, place) && record->position + 1 > head)
-			head = record->position + 1;
-	}
-	return head;
-}
-
-static int damaged(unsigned lane, uint64_t position, const char *what)
-{
-	return dh_fail(EBADMSG, "the log is damaged: lane %u, position %llu %s; what it held is "
-		       "lost, so the pool can't be opened for writing: restore it from a backup",
-		       lane, (unsigned long long)position, what);
-}
-
-/*
- * Judges one lane: all records before the head must be valid and in order, those that never
- * were written zero; at the head itself anything may lie.  A damaged one is harmless if a
- * later record of the lane is behind the horizon.
- */
-static int judge_lane(const struct dh_log *log, unsigned lane, uint64_t horizon,
-		      uint64_t head)
-{
-	uint64_t first = head > DH_RING - 1 ? head - (DH_RING - 1) : 0;
-	uint64_t later_seq = UINT64_MAX;
-
-	for (uint64_t position = head; position > first; position--) {
-		unsigned place = (unsigned)((position - 1) % DH_RING);
-		const struct dh_record *record = &log->rings[lane * DH_RING + place];
-		bool good = record_valid(log, lane, place) &&
-			    record->position == position - 1 && record->seq < later_seq;
-
-		if (!good && later_seq > horizon)
-			return damaged(lane, position - 1, "is no valid record");
-		if (good)
-			later_seq = record->seq;
-	}
-	for (uint64_t place = head + 1; place < DH_RING; place++)
-		if (!is_zero(&log->rings[lane * DH_RING + place]))
-			return damaged(lane, place, "was never written, and is not zero");
-	return 0;
-}
-
-/* The greatest horizon that any record of the lane names. */
-static uint64_t horizon_named(const struct dh_log *log, unsigned lane)
-{
-	uint64_t named = 0;
-
-	for (unsigned place = 0; place < DH_RING; place++) {
-		const struct dh_record *record = &log->rings[lane * DH_RING + place];
-
-		if (record_valid(log, lane, place) && record->horizon > named)
-			named = record->horizon;
-	}
-	return named;
-}
-
-static int read_horizon(struct dh_log *log, uint64_t *horizon)
-{
-	bool found = false;
-	uint64_t greatest = 0;
-
-	for (unsigned i = 0; i < 2; i++) {
-		const struct dh_horizon *copy = &log->copies[i];
-		uint64_t offset = DH_HORIZON_OFFSET + i * sizeof(*copy);
-
-		if (copy->checksum != dh_horizon_checksum(copy, offset, log->seed) ||
-		    copy->seq > DH_SEQ_MAX)
+		if (!write_back_all(log, NULL, traffic)) {
+			dh_wait(round);
 			continue;
-		if (!found || copy->seq >= greatest) {
-			greatest = copy->seq;
-			log->next_copy = i ^ 1;
 		}
-		found = true;
-	}
-	for (unsigned lane = 0; lane < DH_LANES; lane++)
-		if (horizon_named(log, lane) > greatest)
-			found = false;
-	if (!found)
-		return dh_fail(EBADMSG, "the log's horizon is damaged: what must be replayed "
-			       "can't be told; restore the pool from a backup");
-	*horizon = greatest;
-	return 0;
-}
-
-static int by_seq(const void *a, const void *b)
-{
-	const struct dh_record *x = a, *y = b;
-
-	return x->seq < y->seq ? -1 : x->seq > y->seq;
-}
-
-static int collect(struct dh_log *log, uint64_t horizon, struct dh_record *records,
-		   size_t *count)
-{
-	uint64_t greatest = horizon;
-
-	*count = 0;
-	for (unsigned lane = 0; lane < DH_LANES; lane++) {
-		uint64_t head = find_head(log, lane);
-		int err = judge_lane(log, lane, horizon, head);
-
+		err = dh_fence(log->persist, traffic);
 		if (err)
-			return err;
-		atomic_store(&log->lanes[lane].head, head);
-		log->lanes[lane].retired = head;
-		for (unsigned place = 0; place < DH_RING; place++) {
-			const struct dh_record *record = &log->rings[lane * DH_RING + place];
+			break;
+		store_horizon(log, traffic, horizon);
+		err = dh_fence(log->persist, traffic);
+		if (!err)
+			take_horizon(log, horizon);
+	}
+	dh_unlock(&log->horizon_lock);
+	return err;
+}
 
-			if (!record_valid(log, lane, place))
-				continue;
-			if (record->seq > greatest)
-				greatest = record->seq;
-			if (record->seq > horizon)
-				records[(*count)++] = *record;
+int dh_log_settle(struct dh_log *log, struct dh_traffic *traffic)
+{
+	uint64_t newest = 0;
+
+	for (unsigned i = 0; i < log->lane_count; i++)
+		newest = dh_max(newest, atomic_load(&log->lanes[i].clock));
+	return dh_log_advance(log, traffic, newest);
+}
+
+int dh_log_make_room(struct dh_log *log, struct dh_lane *lane, struct dh_traffic *traffic)
+{
+	/* A record whose operation failed may lie at the lane's head: it stays. */
+	if (atomic_load(&log->persist->failed))
+		return dh_sync_pending(log->persist);
+	if (dh_faulty(DH_FAULT_OVERWRITE_EARLY))
+		return 0;
+	return dh_log_advance(log, traffic, lane->seqs[lane->head & (log->ring - 1)]);
+}
+
+void dh_log_step_horizon(struct dh_log *log, struct dh_lane *lane,
+			 struct dh_traffic *traffic, bool *stored)
+{
+	unsigned nobody = 0;
+
+	if (dh_faulty(DH_FAULT_OVERWRITE_EARLY))
+		return;
+	if (lane->advancing_to <= dh_durable_horizon(log) &&
+	    !(lane->advancing_to && dh_faulty(DH_FAULT_HORIZON_BACK)))
+		lane->advancing_to = 0;
+	if (lane->advancing_to) {
+		/* All was flushed, and fenced by the last commit of the lane. */
+		if (!dh_trylock(&log->horizon_lock))
+			return;
+		if (lane->advancing_to > dh_durable_horizon(log) ||
+		    dh_faulty(DH_FAULT_HORIZON_BACK)) {
+			store_horizon(log, traffic, lane->advancing_to);
+			*stored = true;
+			return;
 		}
+		dh_unlock(&log->horizon_lock);
+		lane->advancing_to = 0;
 	}
-	atomic_store(&log->seq, greatest);
-	qsort(records, *count, sizeof(*records), by_seq);
-	for (size_t i = 1; i < *count; i++)
-		if (records[i].seq == records[i - 1].seq)
-			return dh_fail(EBADMSG, "the log is damaged: lanes %u and %u claim the "
-				       "same sequence; restore the pool from a backup",
-				       records[i - 1].lane, records[i].lane);
-	return 0;
-}
+	/* If another lane is at it, and stops half way, this one advances when its ring is
+	 * full. */
+	if (atomic_compare_exchange_strong(&log->advancing, &nobody, lane->index + 1)) {
+		uint64_t horizon = reachable_horizon(log, 0);
 
-static void init_lanes(struct dh_log *log)
-{
-	pthread_mutex_init(&log->horizon_lock, NULL);
-	for (unsigned i = 0; i < DH_LANES; i++) {
-		pthread_mutex_init(&log->lanes[i].lock, NULL);
-		atomic_store(&log->lanes[i].announced, NOT_ANNOUNCED);
+		if (horizon > dh_durable_horizon(log) && write_back_all(log, lane, traffic))
+			lane->advancing_to = horizon;
+		else
+			atomic_store(&log->advancing, 0);
 	}
 }
 
-int dh_log_open(struct dh_log *log, char *base, struct dh_persist *persist, uint64_t seed,
-		struct dh_record **records_out, size_t *count_out)
+void dh_log_horizon_stored(struct dh_log *log, struct dh_lane *lane, int err)
 {
-	const size_t rings_size = DH_LANES * DH_RING * sizeof(struct dh_record);
-	struct dh_record *records = malloc(rings_size);
-	uint64_t horizon = 0;
-	size_t count = 0;
-	int err;
-
-	if (!records)
-		return dh_fail(ENOMEM, "no memory to read the log");
-	memset(log, 0, sizeof(*log));
-	log->persist = persist;
-	log->seed = seed;
-	log->rings = (struct dh_record *)(base + DH_LOG_OFFSET);
-	log->copies = (struct dh_horizon *)(base + DH_HORIZON_OFFSET);
-	init_lanes(log);
-
-	dh_flush(persist, log->rings, rings_size);
-	dh_flush(persist, log->copies, 2 * sizeof(struct dh_horizon));
-	err = dh_fence(persist);
 	if (!err)
-		err = read_horizon(log, &horizon);
-	if (!err)
-		err = collect(log, horizon, records, &count);
-	if (err) {
-		free(records);
-		dh_log_close(log);
+		take_horizon(log, lane->advancing_to);
+	lane->advancing_to = 0;
+	dh_unlock(&log->horizon_lock);
+}
+
+int dh_log_replayed(struct dh_log *log, struct dh_traffic *traffic)
+{
+	uint64_t seq = atomic_load(&log->floor);
+	int err = dh_fence(log->persist, traffic);
+
+	if (err || dh_durable_horizon(log) >= seq)
 		return err;
-	}
-	atomic_store(&log->durable_horizon, horizon);
-	*records_out = records;
-	*count_out = count;
-	return 0;
-}
-
-void dh_log_close(struct dh_log *log)
-{
-	for (unsigned i = 0; i < DH_LANES; i++)
-		pthread_mutex_destroy(&log->lanes[i].lock);
-	pthread_mutex_destroy(&log->horizon_lock);
+	store_horizon(log, traffic, seq);
+	err = dh_fence(log->persist, traffic);
+	if (!err)
+		take_horizon(log, seq);
+	return err;
 }

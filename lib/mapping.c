@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
@@ -30,27 +32,75 @@ static int take_lock(int fd, const char *path, int how)
 	return 0;
 }
 
-static int allocate(int fd, const char *path, uint64_t size)
+/* 0 or an errno. */
+static int take_space(int fd, uint64_t offset, uint64_t size)
 {
 	int err;
 
 	do {
-		err = fallocate(fd, 0, 0, (off_t)size) ? errno : 0;
+		err = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size) ? errno : 0;
 	} while (err == EINTR);
+	return err;
+}
+
+static int no_file_space(int err, uint64_t size)
+{
 	if (err == ENOSPC)
-		return dh_fail(ENOSPC, "%s: no space for %llu MiB on this file system: make "
-			       "room, or ask for a smaller pool", path,
-			       (unsigned long long)(size >> 20));
+		return dh_fail(ENOSPC, "the file system has no space for %llu KiB more of the "
+			       "pool: make room there, or free blocks",
+			       (unsigned long long)(size >> 10));
 	if (err == EOPNOTSUPP)
-		return dh_fail(EOPNOTSUPP, "%s: this file system can't allocate space ahead "
-			       "(fallocate): use ext4, xfs or tmpfs", path);
+		return dh_fail(EOPNOTSUPP, "this file system can't allocate space ahead "
+			       "(fallocate): use ext4, xfs or tmpfs");
+	return dh_fail(err, "can't allocate %llu bytes of the pool: %s",
+		       (unsigned long long)size, strerror(err));
+}
+
+/* Ahead of use, so that the file lies in few extents; little of what is in use. */
+static uint64_t step(uint64_t used)
+{
+	uint64_t ahead = used / 256;
+
+	if (ahead > UINT64_C(64) << 20)
+		ahead = UINT64_C(64) << 20;
+	return ahead / DH_CHUNK_SIZE * DH_CHUNK_SIZE;
+}
+
+int dh_mapping_allocate(struct dh_mapping *mapping, uint64_t offset, uint64_t size)
+{
+	uint64_t ahead = step(offset);
+	int err;
+
+	if (offset >= mapping->allocated_start && offset + size <= mapping->allocated_end)
+		return 0;
+	if (ahead > mapping->size - offset - size)
+		ahead = mapping->size - offset - size;
+	err = take_space(mapping->fd, offset, size + ahead);
+	if (err == ENOSPC && ahead) {
+		ahead = 0;
+		err = take_space(mapping->fd, offset, size);
+	}
 	if (err)
-		return dh_fail(err, "%s: can't allocate %llu bytes: %s", path,
-			       (unsigned long long)size, strerror(err));
+		return no_file_space(err, size);
+	if (offset != mapping->allocated_end)
+		mapping->allocated_start = offset;
+	mapping->allocated_end = offset + size + ahead;
 	return 0;
 }
 
-int dh_mapping_create(struct dh_mapping *mapping, const char *path, uint64_t size)
+static int set_size(int fd, const char *path, uint64_t size, uint64_t allocated)
+{
+	int err;
+
+	if (ftruncate(fd, (off_t)size))
+		return dh_fail_errno("%s: can't make a file of %llu MiB", path,
+				     (unsigned long long)(size >> 20));
+	err = take_space(fd, 0, allocated);
+	return err ? no_file_space(err, allocated) : 0;
+}
+
+int dh_mapping_create(struct dh_mapping *mapping, const char *path, uint64_t size,
+		      uint64_t allocated)
 {
 	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 	int err;
@@ -62,7 +112,7 @@ int dh_mapping_create(struct dh_mapping *mapping, const char *path, uint64_t siz
 		return dh_fail_errno("%s: can't create the pool", path);
 	err = take_lock(fd, path, LOCK_EX);
 	if (!err)
-		err = allocate(fd, path, size);
+		err = set_size(fd, path, size, allocated);
 	if (err) {
 		unlink(path);
 		close(fd);
@@ -128,6 +178,14 @@ static int no_map_sync(const char *path)
 		       place.fs_type[0] ? place.fs_type : "a file system");
 }
 
+/* As libpmem(7) says of PMEM_IS_PMEM_FORCE: for measurements, where no pmem is. */
+static bool is_forced(void)
+{
+	const char *force = getenv("PMEM_IS_PMEM_FORCE");
+
+	return force && !strcmp(force, "1");
+}
+
 int dh_mapping_map(struct dh_mapping *mapping, const char *path, unsigned flags)
 {
 	const int prot = PROT_READ | PROT_WRITE;
@@ -155,6 +213,9 @@ int dh_mapping_map(struct dh_mapping *mapping, const char *path, unsigned flags)
 						      DAXHEAP_PAGE_CACHE;
 			base = mmap(range, mapping->size, prot, MAP_SHARED | MAP_FIXED,
 				    mapping->fd, 0);
+			if (mapping->durability == DAXHEAP_PAGE_CACHE &&
+			    base != MAP_FAILED && is_forced())
+				mapping->durability = DAXHEAP_FORCED;
 		}
 	}
 	if (base == MAP_FAILED) {

@@ -12,10 +12,14 @@ struct dh_mapping {
 	char *base;		/* aligned to the chunk size, so that faults can be huge */
 	uint64_t size;		/* of the file when it was opened, and of the mapping */
 	enum daxheap_durability durability;
+	/* What was allocated last, and all of it: by the space's lock. */
+	uint64_t allocated_start, allocated_end;
 };
 
-/* Creates @path with @size allocated bytes and locks it.  On an error there is no file. */
-int dh_mapping_create(struct dh_mapping *mapping, const char *path, uint64_t size);
+/* Creates @path, @size bytes long with @allocated of them allocated, and locks it.  On an error
+ * there is no file. */
+int dh_mapping_create(struct dh_mapping *mapping, const char *path, uint64_t size,
+		      uint64_t allocated);
 
 /* Opens @path and takes its lock: shared when read-only, else exclusive. */
 int dh_mapping_open(struct dh_mapping *mapping, const char *path, unsigned flags);
@@ -25,6 +29,12 @@ int dh_mapping_open(struct dh_mapping *mapping, const char *path, unsigned flags
  * replayed is replayed in memory.
  */
 int dh_mapping_map(struct dh_mapping *mapping, const char *path, unsigned flags);
+
+/*
+ * Takes space from the file system for the range, and some more behind it, so that stores there
+ * find it.  -ENOSPC, or what fallocate(2) says.
+ */
+int dh_mapping_allocate(struct dh_mapping *mapping, uint64_t offset, uint64_t size);
 
 /* Makes the file's size and its name in the folder durable. */
 int dh_mapping_sync_name(const struct dh_mapping *mapping, const char *path);

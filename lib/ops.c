@@ -1,403 +1,301 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What applications do with blocks: reserve, publish, free, step through. */
+/* Publish, free, replace: the changes of one slot. */
 #include <errno.h>
-#include <string.h>
 
-#include "error.h"
-#include "heap.h"
+#include "change.h"
 
-static bool in_pool(const struct daxheap *heap, const void *at, size_t size)
-{
-	uintptr_t start = (uintptr_t)heap->base, addr = (uintptr_t)at;
-
-	return addr >= start && addr - start <= heap->sb.size &&
-	       size <= heap->sb.size - (addr - start);
-}
-
-/* The block that starts at @at; -EINVAL if none does. */
-static int find_block(const struct daxheap *heap, const void *at, struct dh_block *block)
-{
-	uint64_t offset = (uint64_t)((uintptr_t)at - (uintptr_t)heap->base);
-	int err = in_pool(heap, at, 1) ? dh_block_at(&heap->media, offset, block) : -EINVAL;
-
-	if (err == -EBADMSG)
-		return err;
-	if (err || block->offset != offset)
-		return dh_fail(EINVAL, "%p is not the start of a block of this pool", at);
-	return 0;
-}
-
-/* --- stripes: a bit of a mask for each --- */
-
-static uint32_t stripes_of(uint64_t offset, uint64_t size)
-{
-	uint64_t first = offset / DH_PAGE_SIZE, last = (offset + size - 1) / DH_PAGE_SIZE;
-	uint32_t mask = 0;
-
-	if (last - first >= DH_STRIPES)
-		return UINT32_MAX;
-	for (uint64_t page = first; page <= last; page++)
-		mask |= UINT32_C(1) << page % DH_STRIPES;
-	return mask;
-}
-
-static void lock_stripes(struct daxheap *heap, uint32_t mask)
-{
-	for (; mask; mask &= mask - 1)
-		pthread_mutex_lock(&heap->stripes[__builtin_ctz(mask)]);
-}
-
-static void unlock_stripes(struct daxheap *heap, uint32_t mask)
-{
-	for (; mask; mask &= mask - 1)
-		pthread_mutex_unlock(&heap->stripes[__builtin_ctz(mask)]);
-}
-
-/* --- reservations --- */
-
-/*
- * 0 if @block is reserved.  Its stripe must be held, so that it stays what it is: once it is
- * in use, its span keeps its format, and only holders of the stripe change its state.
- */
-static int check_reserved(struct daxheap *heap, const struct dh_block *block)
-{
-	bool used = dh_space_used(&heap->space, block);
-	int live = dh_block_live(&heap->media, block);
-
-	if (live < 0)
-		return live;
-	if (live || !used)
-		return dh_fail(EINVAL, "the block at %p is %s, not reserved",
-			       (void *)(heap->base + block->offset), live ? "live" : "free");
-	return 0;
-}
-
-DAXHEAP_API int daxheap_alloc(struct daxheap *heap, size_t size, void **block)
-{
-	uint64_t offset;
-	int err = dh_check_writable(heap);
-
-	if (err)
-		return err;
-	if (!size)
-		return dh_fail(EINVAL, "a block has at least 1 byte");
-	err = dh_space_reserve(&heap->space, size, &offset);
-	if (!err)
-		*block = heap->base + offset;
-	return err;
-}
-
-DAXHEAP_API int daxheap_cancel(struct daxheap *heap, void *at)
-{
-	struct dh_block block;
-	uint32_t stripes;
-	int err = dh_check_writable(heap);
-
-	if (!err)
-		err = find_block(heap, at, &block);
-	if (err)
-		return err;
-	stripes = stripes_of(block.offset, 1);
-	lock_stripes(heap, stripes);
-	err = check_reserved(heap, &block);
-	if (!err)
-		dh_space_cancel(&heap->space, &block);
-	unlock_stripes(heap, stripes);
-	return err;
-}
-
-DAXHEAP_API int64_t daxheap_usable_size(struct daxheap *heap, const void *at)
-{
-	struct dh_block block;
-	int err = dh_check_usable(heap);
-
-	if (!err)
-		err = find_block(heap, at, &block);
-	if (err)
-		return err;
-	if (!dh_space_used(&heap->space, &block))
-		return dh_fail(EINVAL, "the block at %p is free", at);
-	return (int64_t)block.size;
-}
-
-/* --- changes of a slot --- */
-
-struct change {
-	enum dh_op op;
-	uint64_t *slot;
-	uint64_t parent;		/* the block that the slot lies in, 0: a root */
-	struct dh_block value;		/* to be published; offset 0: none */
-	struct dh_block freed;		/* to be freed; offset 0: none */
-};
-
-static int bad_slot(const void *slot, const char *why)
+int dh_bad_slot(const void *slot, const char *why)
 {
 	return dh_fail(EINVAL, "%p is no slot: %s", slot, why);
 }
 
-/* Under the slot's stripe: its block can't be freed meanwhile. */
-static int check_slot(const struct daxheap *heap, struct change *change)
+int dh_no_block(const void *at)
 {
-	uint64_t offset = dh_media_offset(&heap->media, change->slot);
-	struct dh_block parent;
-	int err;
+	if (!at)
+		return dh_fail(EINVAL, "no block (NULL)");
+	return dh_fail(EINVAL, "%p is not the start of a block of this pool", at);
+}
 
-	change->parent = 0;
-	if (dh_root_slot(heap, offset))
-		return 0;
-	err = dh_block_at(&heap->media, offset, &parent);
-	if (err == -EBADMSG)
+int dh_not_reserved(const void *at, const struct dh_found *found)
+{
+	return dh_fail(EINVAL, "the block at %p is %s, not reserved", at,
+		       dh_found_live(found) ? "live" : "free");
+}
+
+int dh_find_freed(struct daxheap *heap, const daxheap_ref *slot, daxheap_ref old,
+		  struct dh_found *freed)
+{
+	int err = old < heap->sb.size ? dh_find(&heap->space, old, freed) : -EINVAL;
+
+	if (err == -EBADMSG || err == -ENOMEM)
 		return err;
-	if (err)
-		return bad_slot(change->slot, "it lies in no block and is no root");
-	err = dh_block_live(&heap->media, &parent);
-	if (err < 0)
-		return err;
-	if (!err)
-		return bad_slot(change->slot, "its block is not published");
-	change->parent = parent.offset;
+	if (err || freed->offset != old || !dh_found_live(freed))
+		return dh_bad_slot(slot, "it holds no reference to a live block");
 	return 0;
 }
 
-/* Reads the slot and finds the live block that it refers to. */
-static int read_slot(const struct daxheap *heap, struct change *change)
-{
-	uint64_t old = __atomic_load_n(change->slot, __ATOMIC_ACQUIRE);
-	int err = -EINVAL, live = 0;
+/* What one change of a slot does; constant where it is inlined. */
+enum change { PUBLISHES = 1, FREES = 2 };
 
-	if (change->op == DH_OP_PUBLISH)
-		return old ? dh_fail(EEXIST, "the slot is not empty: daxheap_replace() replaces "
-				     "what it refers to") : 0;
-	if (!old)
+static int slot_not_empty(void)
+{
+	return dh_fail(EEXIST, "the slot is not empty: daxheap_replace() replaces what it "
+		       "refers to");
+}
+
+/* @parent is the offset of the block that the slot lies in; 0: none. */
+static __always_inline int find_old(struct daxheap *heap, const daxheap_ref *slot,
+				    uint64_t parent, struct dh_found *freed)
+{
+	daxheap_ref old = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
+	int err;
+
+	if (__builtin_expect(!old, 0))
 		return dh_fail(ENOENT, "the slot is empty");
-	if (old < heap->sb.size)
-		err = find_block(heap, heap->base + old, &change->freed);
-	if (!err)
-		live = dh_block_live(&heap->media, &change->freed);
-	if (err == -EBADMSG || live < 0)
-		return -EBADMSG;
-	if (!live)
-		return bad_slot(change->slot, "it holds no reference to a live block");
-	if (change->op == DH_OP_REPLACE && change->parent == change->freed.offset)
-		return bad_slot(change->slot, "it lies in the block that it would free");
+	err = dh_find_freed(heap, slot, old, freed);
+	if (!err && __builtin_expect(parent == freed->offset, 0))
+		return dh_bad_slot(slot, "it lies in the block that it would free");
+	return err;
+}
+
+/* Under the slot's lock; *after: what the change's sequence must be greater than. */
+static __always_inline int look(struct daxheap *heap, enum change change,
+				const daxheap_ref *slot, const struct dh_found *value,
+				struct dh_found *freed, uint64_t *after)
+{
+	struct dh_found parent;
+	int is_root = dh_find_parent(heap, dh_media_offset(&heap->media, slot), &parent, after);
+
+	if (__builtin_expect(is_root < 0, 0))
+		return is_root;
+	if (is_root)
+		parent.offset = 0;
+	else if (__builtin_expect(!dh_found_live(&parent), 0))
+		return dh_bad_slot(slot, "its block is not published");
+	if (change & PUBLISHES)
+		*after = dh_max(*after, dh_found_freed_seq(value));
+	if (change & FREES) {
+		int err = find_old(heap, slot, parent.offset, freed);
+
+		if (!err)
+			*after = dh_max(*after, dh_changes_inside(heap, freed));
+		return err;
+	}
+	if (__builtin_expect(__atomic_load_n(slot, __ATOMIC_ACQUIRE) != 0, 0))
+		return slot_not_empty();
 	return 0;
 }
 
-/*
- * Fills in what the change is about.  Under the slot's stripe at least, which keeps the slot
- * and what it refers to as they are.
- */
-static int look(const struct daxheap *heap, struct change *change, const void *value)
+static __always_inline void store_in_place(struct dh_cache *cache, enum change change,
+					   daxheap_ref *slot, const struct dh_found *value,
+					   const struct dh_found *freed, uint64_t seq)
 {
+	if (change & PUBLISHES)
+		dh_set_live(cache, value, true, seq);
+	dh_set_word(cache, slot, change & PUBLISHES ? value->offset : 0, seq);
+	if (change & FREES)
+		dh_set_live(cache, freed, false, seq);
+}
+
+static __always_inline unsigned fill_record(struct dh_record *record, enum change change,
+					    uint64_t offset, const struct dh_found *value,
+					    const struct dh_found *freed)
+{
+	unsigned count = 0;
+
+	if (change & FREES)
+		record->entries[count++] = (struct dh_entry){offset | DH_ENTRY_FREE,
+							     freed->offset};
+	if (change & PUBLISHES)
+		record->entries[count++] = (struct dh_entry){offset | DH_ENTRY_PUBLISH,
+							     value->offset};
+	if (count < DH_RECORD_ENTRIES)
+		record->entries[count] = (struct dh_entry){0};
+	return count;
+}
+
+/* Under the slot's lock, all checked. */
+static __always_inline int commit(struct daxheap *heap, struct dh_cache *cache,
+				  enum change change, daxheap_ref *slot,
+				  struct dh_stripe *stripe, const struct dh_found *value,
+				  const struct dh_found *freed, uint64_t after)
+{
+	struct dh_record record;
+	unsigned count = fill_record(&record, change, dh_media_offset(&heap->media, slot),
+				     value, freed);
 	int err;
 
-	change->value.offset = change->freed.offset = 0;
-	err = check_slot(heap, change);
-	if (!err)
-		err = read_slot(heap, change);
-	if (!err && value)
-		err = find_block(heap, value, &change->value);
-	return err;
-}
-
-/* In place, after the record: the words that the horizon must write back. */
-static int store_in_place(struct daxheap *heap, const struct change *change,
-			  uint64_t *words[DH_RECORD_WORDS])
-{
-	int err = 0;
-
-	words[0] = change->slot;
-	words[1] = change->value.offset ? change->value.word : NULL;
-	words[2] = change->freed.offset ? change->freed.word : NULL;
-	if (words[1])
-		err = dh_block_set_live(&heap->media, &change->value, true);
-	dh_store64(change->slot, change->value.offset);
-	if (!err && words[2])
-		err = dh_block_set_live(&heap->media, &change->freed, false);
-	return err;
-}
-
-/* Under the stripes, all checked. */
-static int commit(struct daxheap *heap, const struct change *change)
-{
-	struct dh_record record = {
-		.op = (uint16_t)change->op,
-		.slot = dh_media_offset(&heap->media, change->slot),
-		.value = change->value.offset,
-		.freed = change->freed.offset,
-	};
-	uint64_t *words[DH_RECORD_WORDS];
-	struct dh_lane *lane;
-	int err = dh_log_begin(&heap->log, &lane);
-
-	if (err)
+	record.seq = dh_log_draw(&heap->log, cache->lane, after);
+	if (dh_faulty(DH_FAULT_SLOT_BEFORE_RECORD))
+		store_in_place(cache, change, slot, value, freed, record.seq);
+	err = dh_log_commit(&heap->log, cache->lane, &cache->traffic, &record, count);
+	if (__builtin_expect(err, 0))
 		return err;
-	err = dh_log_commit(&heap->log, lane, &record);
-	if (!err)
-		err = store_in_place(heap, change, words);
-	/* The record may be durable and its effect is not in place: the horizon must never
-	 * pass it.  The next open replays it, or finds the damage. */
-	if (err)
-		atomic_store(&heap->persist.failed, true);
-	dh_log_end(&heap->log, lane, record.seq, err ? NULL : words);
-	if (err)
-		return err;
-	if (change->value.offset)
-		dh_space_published(&heap->space, &change->value, record.seq);
-	if (change->freed.offset)
-		dh_space_freed(&heap->space, &change->freed, record.seq);
+	store_in_place(cache, change, slot, value, freed, record.seq);
+	atomic_store_explicit(&stripe->seq, record.seq, memory_order_relaxed);
+	if (change & FREES)
+		dh_cache_note_freed(cache, freed, record.seq);
 	return 0;
 }
 
-static uint32_t change_stripes(const struct daxheap *heap, const struct change *change)
+#define ANY_SEQ UINT64_MAX
+
+/* @unchanged: the slot's stripe must not have changed since this sequence, or -EAGAIN. */
+static __always_inline int change_slot(struct daxheap *heap, enum change change,
+				       daxheap_ref *slot, void *block, uint64_t unchanged)
 {
-	uint32_t mask = stripes_of(dh_media_offset(&heap->media, change->slot), 1);
+	struct dh_found value, freed;
+	struct dh_stripe *stripe;
+	uint64_t after;
+	int err;
+	struct dh_cache *cache = dh_cache_of(heap, &err);
 
-	if (change->value.offset)
-		mask |= stripes_of(change->value.offset, 1);
-	/* All of it: nobody else may change a slot inside a block that is being freed. */
-	if (change->freed.offset)
-		mask |= stripes_of(change->freed.offset, change->freed.size);
-	return mask;
-}
-
-static int change_slot(struct daxheap *heap, enum dh_op op, daxheap_ref *slot, void *value)
-{
-	struct change change = {.op = op, .slot = slot};
-	bool held;
-	int err = dh_check_writable(heap);
-
-	if (err)
+	if (__builtin_expect(!cache, 0))
 		return err;
-	if (!in_pool(heap, slot, sizeof(*slot)) || (uintptr_t)slot % sizeof(*slot))
-		return bad_slot(slot, "it is not an aligned word of this pool");
-	/* Which locks are needed is seen under the slot's own; all are taken in order, and
-	 * then it is looked at anew. */
-	do {
-		uint32_t stripes = change_stripes(heap, &change);
-
-		lock_stripes(heap, stripes);
-		err = look(heap, &change, value);
-		held = !err && !(change_stripes(heap, &change) & ~stripes);
-		if (held && value)
-			err = check_reserved(heap, &change.value);
-		if (held && !err)
-			err = commit(heap, &change);
-		unlock_stripes(heap, stripes);
-	} while (!err && !held);
+	err = dh_check_word(heap, slot);
+	if (!err && change & PUBLISHES)
+		err = dh_find_reserved(heap, block, &value);
+	if (!err)
+		err = dh_log_begin(&heap->log, cache->lane, &cache->traffic);
+	if (__builtin_expect(err, 0))
+		return err;
+	stripe = dh_stripe_of(heap, dh_media_offset(&heap->media, slot));
+	if (!dh_faulty(DH_FAULT_NO_SLOT_LOCK))
+		dh_lock(&stripe->lock);
+	after = atomic_load_explicit(&stripe->seq, memory_order_relaxed);
+	if (unchanged != ANY_SEQ && after != unchanged)
+		err = -EAGAIN;
+	if (!err)
+		err = look(heap, change, slot, &value, &freed, &after);
+	if (!err)
+		err = commit(heap, cache, change, slot, stripe, &value, &freed, after);
+	if (!dh_faulty(DH_FAULT_NO_SLOT_LOCK))
+		dh_unlock(&stripe->lock);
+	dh_log_end(&heap->log, cache->lane, &cache->traffic);
+	if (!err && change & FREES)
+		dh_cache_release(cache, &freed);
 	return err;
-}
-
-static int no_block(void)
-{
-	return dh_fail(EINVAL, "no block to publish (NULL)");
 }
 
 DAXHEAP_API int daxheap_publish(struct daxheap *heap, daxheap_ref *slot, void *block)
 {
-	return block ? change_slot(heap, DH_OP_PUBLISH, slot, block) : no_block();
-}
-
-DAXHEAP_API int daxheap_replace(struct daxheap *heap, daxheap_ref *slot, void *block)
-{
-	return block ? change_slot(heap, DH_OP_REPLACE, slot, block) : no_block();
+	return change_slot(heap, PUBLISHES, slot, block, ANY_SEQ);
 }
 
 DAXHEAP_API int daxheap_free(struct daxheap *heap, daxheap_ref *slot)
 {
-	return change_slot(heap, DH_OP_FREE, slot, NULL);
+	return change_slot(heap, FREES, slot, NULL, ANY_SEQ);
 }
 
-/* --- stepping through --- */
-
-/* Where to look for the next block behind @offset that no block holds. */
-static uint64_t next_place(const struct dh_media *media, uint64_t offset)
+static int replace(struct daxheap *heap, daxheap_ref *slot, void *block, uint64_t unchanged)
 {
-	uint64_t chunk = offset / DH_CHUNK_SIZE;
-	uint64_t unit_end = (offset / DH_UNIT_SIZE + 1) * DH_UNIT_SIZE;
-	struct dh_chunk_word word;
-
-	if (dh_chunk_read(media, chunk, &word) || word.kind != DH_CHUNK_SPANS)
-		return (chunk + 1) * DH_CHUNK_SIZE;
-	/* The first blocks of a chunk of spans lie behind its header. */
-	if (offset % DH_CHUNK_SIZE < DH_CHUNK_HEADER_SIZE)
-		return chunk * DH_CHUNK_SIZE + DH_CHUNK_HEADER_SIZE;
-	return unit_end;
+	return change_slot(heap, FREES | PUBLISHES, slot, block, unchanged);
 }
 
-static int next_block(struct daxheap *heap, struct daxheap_block *block)
+DAXHEAP_API int daxheap_replace(struct daxheap *heap, daxheap_ref *slot, void *block)
 {
-	uint64_t offset = heap->media.first_chunk * DH_CHUNK_SIZE;
-
-	if (block->ref)
-		offset = block->ref + block->size;
-	while (offset < heap->sb.size) {
-		struct dh_block found;
-		int err = dh_block_at(&heap->media, offset, &found);
-
-		if (err == -EBADMSG)
-			return err;
-		if (err) {
-			offset = next_place(&heap->media, offset);
-			continue;
-		}
-		err = dh_block_live(&heap->media, &found);
-		if (err < 0)
-			return err;
-		if (err && found.offset >= offset) {
-			*block = (struct daxheap_block){found.offset, found.size};
-			return 1;
-		}
-		offset = found.offset + found.size;
-	}
-	return 0;
+	return replace(heap, slot, block, ANY_SEQ);
 }
 
-DAXHEAP_API int daxheap_next(struct daxheap *heap, struct daxheap_block *block)
+/*
+ * Another thread may free the block meanwhile, and its next owner write to it: then the slot's
+ * stripe has changed, and what was copied is thrown away.  Hence atomic loads.
+ */
+static void copy_content(uint64_t *to, const uint64_t *from, size_t size)
 {
-	int err = dh_check_usable(heap);
+	for (size_t i = 0; i < size / sizeof(*to); i++)
+		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+	dh_listened_store(to, size);
+}
+
+/* A block as it was when the slot was looked at, and the sequence of the slot's stripe then. */
+struct seen {
+	uint64_t offset, size;
+	uint16_t tag;
+	uint64_t seq;
+};
+
+/* The live block that the slot of a root or live block refers to. */
+static int find_current(struct daxheap *heap, const daxheap_ref *slot, struct dh_found *old)
+{
+	uint64_t after = 0;
+	struct dh_found parent;
+	int is_root = dh_find_parent(heap, dh_media_offset(&heap->media, slot), &parent, &after);
+
+	if (is_root < 0)
+		return is_root;
+	if (!is_root && !dh_found_live(&parent))
+		return dh_bad_slot(slot, "its block is not published");
+	return find_old(heap, slot, is_root ? 0 : parent.offset, old);
+}
+
+static int see(struct daxheap *heap, const daxheap_ref *slot, struct seen *seen)
+{
+	struct dh_stripe *stripe = dh_stripe_of(heap, dh_media_offset(&heap->media, slot));
+	struct dh_found old;
+	int err;
+
+	dh_lock(&stripe->lock);
+	err = find_current(heap, slot, &old);
+	if (!err)
+		*seen = (struct seen){
+			.offset = old.offset,
+			.size = dh_found_size(&old),
+			.tag = dh_found_tag(&old),
+			.seq = atomic_load_explicit(&stripe->seq, memory_order_relaxed),
+		};
+	dh_unlock(&stripe->lock);
+	return err;
+}
+
+/* The new block, filled and durable; not published. */
+static int copy_block(struct daxheap *heap, const struct seen *old, size_t size, void **block)
+{
+	/* Sizes of blocks are multiples of 16. */
+	size_t keep = size < old->size ? (size + 15) & ~(size_t)15 : old->size;
+	int err = daxheap_alloc_as(heap, size, 0, old->tag, block);
 
 	if (err)
 		return err;
-	if (block->ref > DH_SIZE_MAX || block->size > DH_SIZE_MAX)
-		return dh_fail(EINVAL, "start with a zeroed block");
-	/* No chunk changes its format meanwhile; else content could be taken for records. */
-	pthread_mutex_lock(&heap->space.lock);
-	err = next_block(heap, block);
-	pthread_mutex_unlock(&heap->space.lock);
+	copy_content(*block, (const uint64_t *)(heap->base + old->offset), keep);
+	err = daxheap_persist(heap, *block, keep);
+	if (err)
+		daxheap_cancel(heap, *block);
 	return err;
 }
 
-/* --- content --- */
-
-static int check_range(const struct daxheap *heap, const void *addr, size_t size)
+static int try_realloc(struct daxheap *heap, daxheap_ref *slot, size_t size)
 {
-	int err = dh_check_writable(heap);
+	struct seen old;
+	void *block;
+	int err = see(heap, slot, &old);
 
-	if (err || in_pool(heap, addr, size))
+	/* Not worth a move: as long as half of the block is used. */
+	if (err || (size <= old.size && size >= old.size / 2))
 		return err;
-	return dh_fail(EINVAL, "%zu bytes at %p are not inside the pool", size, addr);
-}
-
-DAXHEAP_API int daxheap_flush(struct daxheap *heap, const void *addr, size_t size)
-{
-	int err = check_range(heap, addr, size);
-
-	if (!err)
-		dh_flush(&heap->persist, addr, size);
+	err = copy_block(heap, &old, size, &block);
+	if (err)
+		return err;
+	err = replace(heap, slot, block, old.seq);
+	if (err)
+		daxheap_cancel(heap, block);
 	return err;
 }
 
-DAXHEAP_API int daxheap_fence(struct daxheap *heap)
+DAXHEAP_API int daxheap_realloc(struct daxheap *heap, daxheap_ref *slot, size_t size)
 {
-	int err = dh_check_writable(heap);
+	int err;
 
-	return err ? err : dh_fence(&heap->persist);
-}
-
-DAXHEAP_API int daxheap_persist(struct daxheap *heap, const void *addr, size_t size)
-{
-	int err = daxheap_flush(heap, addr, size);
-
-	return err ? err : dh_fence(&heap->persist);
+	if (!dh_cache_of(heap, &err))
+		return err;
+	err = dh_check_word(heap, slot);
+	if (err)
+		return err;
+	if (!size)
+		return dh_fail(EINVAL, "a block has at least 1 byte");
+	/* Another thread changed this slot, or one near it: what was copied may be stale. */
+	do {
+		err = try_realloc(heap, slot, size);
+	} while (err == -EAGAIN);
+	return err;
 }

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
-#include <libpmem.h>
-#include <string.h>
 #include <sys/mman.h>
 
 #include "error.h"
 #include "format.h"
 #include "persist.h"
 
+#ifdef DH_TEST_HOOKS
+#include "fault.h"
+
+enum dh_fault dh_fault;
 static const struct dh_persist_listener *listener;
 static void *listener_arg;
 
@@ -17,93 +19,66 @@ void dh_persist_listen(const struct dh_persist_listener *new_listener, void *arg
 	listener = new_listener;
 }
 
-void dh_persist_init(struct dh_persist *persist, enum daxheap_durability durability)
+void dh_listened_store(const void *at, size_t size)
 {
-	memset(persist, 0, sizeof(*persist));
-	persist->durability = durability;
-	pthread_mutex_init(&persist->pending_lock, NULL);
-}
-
-void dh_persist_destroy(struct dh_persist *persist)
-{
-	pthread_mutex_destroy(&persist->pending_lock);
-}
-
-void dh_store64(uint64_t *at, uint64_t value)
-{
-	__atomic_store_n(at, value, __ATOMIC_RELEASE);
-	if (listener)
-		listener->store(listener_arg, at, sizeof(value));
-}
-
-bool dh_compare_store64(uint64_t *at, uint64_t *seen, uint64_t value)
-{
-	if (!__atomic_compare_exchange_n(at, seen, value, false, __ATOMIC_ACQ_REL,
-					 __ATOMIC_ACQUIRE))
-		return false;
-	if (listener)
-		listener->store(listener_arg, at, sizeof(value));
-	return true;
-}
-
-void dh_write(void *at, const void *from, size_t size)
-{
-	memcpy(at, from, size);
 	if (listener)
 		listener->store(listener_arg, at, size);
 }
 
-static bool flushes_lines(const struct dh_persist *persist)
+void dh_listened_flush(const void *at, size_t size)
 {
-	return persist->durability == DAXHEAP_MAP_SYNC ||
-	       persist->durability == DAXHEAP_DAX_MSYNC;
+	if (listener)
+		listener->flush(listener_arg, at, size);
 }
 
-static bool needs_msync(const struct dh_persist *persist)
+void dh_listened_fence(void)
 {
-	return persist->durability == DAXHEAP_DAX_MSYNC ||
-	       persist->durability == DAXHEAP_PAGE_CACHE;
+	if (listener)
+		listener->fence(listener_arg);
 }
 
-static void add_pending(struct dh_persist *persist, const void *at, size_t size)
+bool dh_listened_wait(void)
+{
+	if (!listener || !listener->wait)
+		return false;
+	listener->wait(listener_arg);
+	return true;
+}
+#endif
+
+void dh_persist_init(struct dh_persist *persist, enum daxheap_durability durability)
+{
+	memset(persist, 0, sizeof(*persist));
+	persist->flushes = durability == DAXHEAP_MAP_SYNC || durability == DAXHEAP_FORCED ||
+			   durability == DAXHEAP_DAX_MSYNC;
+	persist->syncs = durability == DAXHEAP_DAX_MSYNC || durability == DAXHEAP_PAGE_CACHE;
+	persist->nothing = durability == DAXHEAP_NOTHING_WRITTEN;
+	dh_lock_init(&persist->pending_lock, DH_RANK_PENDING);
+}
+
+void dh_add_pending(struct dh_persist *persist, const void *at, size_t size)
 {
 	uintptr_t start = (uintptr_t)at & ~(uintptr_t)(DH_PAGE_SIZE - 1);
 	uintptr_t end = (uintptr_t)at + size;
 
-	pthread_mutex_lock(&persist->pending_lock);
+	dh_lock(&persist->pending_lock);
 	if (!persist->pending_end || start < persist->pending_start)
 		persist->pending_start = start;
 	if (end > persist->pending_end)
 		persist->pending_end = end;
-	pthread_mutex_unlock(&persist->pending_lock);
-}
-
-void dh_flush(struct dh_persist *persist, const void *at, size_t size)
-{
-	uintptr_t first = (uintptr_t)at / DH_LINE_SIZE;
-	uintptr_t last = ((uintptr_t)at + size - 1) / DH_LINE_SIZE;
-
-	if (!size || persist->durability == DAXHEAP_NOTHING_WRITTEN)
-		return;
-	if (flushes_lines(persist))
-		pmem_flush(at, size);
-	if (needs_msync(persist))
-		add_pending(persist, at, size);
-	atomic_fetch_add_explicit(&persist->flushed_lines, last - first + 1,
-				  memory_order_relaxed);
-	if (listener)
-		listener->flush(listener_arg, at, size);
+	dh_unlock(&persist->pending_lock);
 }
 
 /*
  * Under the lock, so that a thread whose flushes another thread's fence took over finds
  * them durable when it gets the lock for its own.
  */
-static int sync_pending(struct dh_persist *persist)
+int dh_sync_pending(struct dh_persist *persist)
 {
+	bool failed;
 	int err = 0;
 
-	pthread_mutex_lock(&persist->pending_lock);
+	dh_lock(&persist->pending_lock);
 	if (persist->pending_end) {
 		if (msync((void *)persist->pending_start,
 			  persist->pending_end - persist->pending_start, MS_SYNC))
@@ -112,26 +87,11 @@ static int sync_pending(struct dh_persist *persist)
 	}
 	if (err)
 		atomic_store(&persist->failed, true);
-	pthread_mutex_unlock(&persist->pending_lock);
-	return err;
-}
-
-int dh_fence(struct dh_persist *persist)
-{
-	int err = 0;
-
-	if (persist->durability == DAXHEAP_NOTHING_WRITTEN)
+	failed = atomic_load_explicit(&persist->failed, memory_order_relaxed);
+	dh_unlock(&persist->pending_lock);
+	if (!failed)
 		return 0;
-	if (flushes_lines(persist))
-		pmem_drain();
-	if (needs_msync(persist))
-		err = sync_pending(persist);
-	if (err || atomic_load_explicit(&persist->failed, memory_order_relaxed))
-		return dh_fail(EIO, "the system could not make data durable (msync%s%s): see "
-			       "the kernel log, then close the pool and open it again",
-			       err ? ": " : " failed earlier", err ? strerror(err) : "");
-	atomic_fetch_add_explicit(&persist->fences, 1, memory_order_relaxed);
-	if (listener)
-		listener->fence(listener_arg);
-	return 0;
+	return dh_fail(EIO, "the system could not make data durable (msync%s%s): see the kernel "
+		       "log, then close the pool and open it again",
+		       err ? ": " : " failed earlier", err ? strerror(err) : "");
 }

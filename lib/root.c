@@ -38,7 +38,7 @@ static unsigned count_named(const struct daxheap *heap)
 	return count;
 }
 
-int dh_roots_check(const struct daxheap *heap)
+int dh_roots_check(struct daxheap *heap)
 {
 	unsigned named = count_named(heap);
 
@@ -50,16 +50,8 @@ int dh_roots_check(const struct daxheap *heap)
 		return dh_fail(EBADMSG, "the pool is damaged: the name of root %u fails its "
 			       "check: restore it from a backup", i);
 	}
+	atomic_store(&heap->named_roots, named);
 	return 0;
-}
-
-bool dh_root_slot(const struct daxheap *heap, uint64_t offset)
-{
-	uint64_t index = (offset - DH_ROOTS_OFFSET) / sizeof(struct dh_root);
-
-	return offset >= DH_ROOTS_OFFSET && index < DH_ROOTS &&
-	       offset % sizeof(struct dh_root) == offsetof(struct dh_root, slot) &&
-	       is_named(heap, (unsigned)index);
 }
 
 static int make_root(struct daxheap *heap, unsigned index, const char *name)
@@ -71,13 +63,13 @@ static int make_root(struct daxheap *heap, unsigned index, const char *name)
 	made.checksum = dh_root_checksum(&made, dh_media_offset(&heap->media, root),
 					 dh_pool_seed(&heap->sb));
 	dh_write(root, &made, sizeof(made));
-	dh_flush(&heap->persist, root, sizeof(*root));
-	return dh_fence(&heap->persist);
+	dh_flush(&heap->persist, &heap->traffic, root, sizeof(*root));
+	return dh_fence(&heap->persist, &heap->traffic);
 }
 
 static int find_or_make(struct daxheap *heap, const char *name, daxheap_ref **slot)
 {
-	unsigned named = count_named(heap);
+	unsigned named = atomic_load(&heap->named_roots);
 	int err = 0;
 
 	for (unsigned i = 0; i < named; i++) {
@@ -92,9 +84,11 @@ static int find_or_make(struct daxheap *heap, const char *name, daxheap_ref **sl
 		return dh_fail(ENOSPC, "all %u roots of the pool are named: publish into a slot "
 			       "of a block instead", DH_ROOTS);
 	err = make_root(heap, named, name);
-	if (!err)
-		*slot = &root_at(heap, named)->slot;
-	return err;
+	if (err)
+		return err;
+	atomic_store(&heap->named_roots, named + 1);
+	*slot = &root_at(heap, named)->slot;
+	return 0;
 }
 
 DAXHEAP_API int daxheap_root(struct daxheap *heap, const char *name, daxheap_ref **slot)
@@ -106,8 +100,8 @@ DAXHEAP_API int daxheap_root(struct daxheap *heap, const char *name, daxheap_ref
 	if (!name[0] || strlen(name) >= DH_ROOT_NAME_SIZE)
 		return dh_fail(EINVAL, "a root's name has 1 to %u bytes",
 			       DH_ROOT_NAME_SIZE - 1);
-	pthread_mutex_lock(&heap->root_lock);
+	dh_lock(&heap->root_lock);
 	err = find_or_make(heap, name, slot);
-	pthread_mutex_unlock(&heap->root_lock);
+	dh_unlock(&heap->root_lock);
 	return err;
 }

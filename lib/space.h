@@ -1,75 +1,246 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Free space: which chunks, units and blocks can be reserved.  Lives in DRAM and is rebuilt
- * from the media at open; a block that is used here and not live on media is a reservation.
+ * Which chunks, units and blocks can be reserved: the heap's state in DRAM.  A chunk's state is
+ * read from the media when it is first needed; a block that is used here and not live on media
+ * is a reservation.
+ *
+ * A span belongs to a thread's cache (cache.h), which alone takes blocks from it and gives
+ * blocks back to it without a lock; or to nobody, and then it is changed under space.lock.
  *
  * What is on media in a chunk or unit may change its meaning only behind the horizon: else a
  * replay would set bits in a span that means something else.  So each keeps the greatest
- * sequence of a record that touched it.
+ * sequence of a record that freed a block there.
  */
 #ifndef DH_SPACE_H
 #define DH_SPACE_H
 
-#include <pthread.h>
+#include <errno.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "block.h"
+#include "lock.h"
 #include "log.h"
+#include "mapping.h"
 #include "persist.h"
 
-struct dh_span;
+struct dh_cache;
 
-/* A chunk of spans. */
-struct dh_units {
-	uint32_t free;				/* a bit for each unit */
-	struct dh_span *spans[DH_UNITS_PER_CHUNK];	/* by each of their units */
-	uint64_t last_seq[DH_UNITS_PER_CHUNK];
+enum dh_span_state {
+	DH_SPAN_UNUSED,		/* the unit is free, or part of another span */
+	DH_SPAN_CURRENT,	/* a cache takes blocks from it */
+	DH_SPAN_LISTED,		/* in a list of spans with a free block */
+	DH_SPAN_FULL,		/* in its cache's list of full ones; blocks may be in `remote` */
+	DH_SPAN_ALONE,		/* in no list: nobody's and full, or on its way */
 };
+
+/* Never freed before the heap is closed, so that a wrong pointer reads no foreign memory. */
+struct dh_span {
+	/* Set when the span is made. */
+	uint64_t start;			/* offset of the first block */
+	uint64_t reciprocal;		/* of the block size; see dh_span_index() */
+	uint32_t size;			/* of a block */
+	uint32_t blocks;
+	uint64_t *bitmap;		/* on media: live blocks */
+	atomic_uint_fast64_t *free;	/* a bit for each free block, 64 in a word */
+	atomic_uint_fast64_t *remote;	/* blocks given back by others than the owner */
+	uint16_t tag;
+	uint8_t class, unit, units;
+	atomic_bool has_live;		/* a block was live here since the span was made */
+
+	/* The owner's. */
+	uint8_t state;
+	bool empty;			/* counted in its cache's empty_units */
+	uint32_t used;			/* live, reserved, and in `remote` */
+	uint32_t cursor;		/* word of `free` to take from */
+	struct dh_span *next, *prev;	/* in a list of its class */
+	struct dh_span *all_next, *all_prev;	/* in its cache's list of all */
+	atomic_uint_fast64_t freed_seq;	/* greatest sequence that freed a block here */
+
+	/* Everybody's. */
+	_Alignas(DH_LINE_SIZE) struct dh_cache *_Atomic owner;
+	atomic_uint_fast64_t remote_freed_seq;
+
+	/* Under space.lock. */
+	uint32_t words_capacity;	/* of `free` and of `remote` */
+	bool format_durable;		/* the descriptors on media are those of class and tag */
+	uint64_t chunk;
+};
+
+/* A chunk of spans.  Stays with its chunk until the heap is closed. */
+struct dh_units {
+	struct dh_units *next;			/* of all */
+	uint32_t free;				/* a bit for each unit */
+	uint64_t last_seq[DH_UNITS_PER_CHUNK];
+	struct dh_span *_Atomic span_of[DH_UNITS_PER_CHUNK];	/* by each of their units */
+	struct dh_span spans[DH_UNITS_PER_CHUNK];		/* by their first unit */
+};
+
+/* Chunk kinds of the media, and this: a damaged one, which is left alone. */
+#define DH_CHUNK_DAMAGED 15
 
 struct dh_chunk {
-	enum dh_chunk_kind kind;
-	uint32_t length;			/* of a huge head, in chunks */
-	uint64_t last_seq;
-	struct dh_units *units;			/* of a chunk of spans */
+	struct dh_units *_Atomic units;	/* of a loaded chunk of spans */
+	struct dh_units *kept;		/* of a chunk that was one */
+	atomic_uchar loaded;
+	atomic_uchar kind;		/* enum dh_chunk_kind, or DH_CHUNK_DAMAGED */
+	atomic_bool live;		/* of a huge head */
+	uint16_t tag;
+	atomic_uint length;		/* of a huge head, in chunks; of a tail, the distance */
+	atomic_uint_fast64_t last_seq;
 };
 
-struct dh_usage {
-	uint64_t used_blocks, used_bytes;	/* live and reserved */
-	uint64_t live_blocks, live_bytes;
+struct dh_span_list {
+	struct dh_span *first, *last;
 };
 
 struct dh_space {
-	pthread_mutex_t lock;
+	struct dh_lock lock;
+	struct dh_lock load_lock;
 	const struct dh_media *media;
+	struct dh_mapping *mapping;
 	struct dh_persist *persist;
 	struct dh_log *log;
 	struct dh_chunk *chunks;
-	struct dh_span *partial[DH_CLASSES];	/* spans with a free block */
-	struct dh_usage usage;
+	/* Under the lock: */
+	struct dh_span_list partial[DH_CLASSES];	/* spans of nobody with a free block */
+	uint64_t first_fit[DH_UNITS_PER_CHUNK + 1];	/* no chunk before it has so many units
+							 * in a row */
+	uint64_t first_free;				/* no chunk before it is free */
+	/* Memory, freed at close. */
+	void *_Atomic bitmaps;
+	struct dh_units *_Atomic units;
 };
 
-/*
- * Reads all chunk words, span records and bitmaps of the pool, after replay.
- * -EBADMSG, -ENOMEM.
- */
 int dh_space_open(struct dh_space *space, const struct dh_media *media,
-		  struct dh_persist *persist, struct dh_log *log);
+		  struct dh_mapping *mapping, struct dh_persist *persist, struct dh_log *log);
 void dh_space_close(struct dh_space *space);
 
-/* Formats what is reserved and fences it, so that a record may name the block. */
-int dh_space_reserve(struct dh_space *space, uint64_t size, uint64_t *offset);
+/* Reads the chunk's state if that was not done yet.  -EBADMSG: it is damaged; -ENOMEM. */
+int dh_space_load(struct dh_space *space, uint64_t chunk);
 
-/* Whether @block, of this place and size, is in use: reserved or live. */
-bool dh_space_used(struct dh_space *space, const struct dh_block *block);
+/*
+ * A span of @class and @tag with a free block, owned by @cache from now on: one of nobody's,
+ * or a new one, formatted, fenced.
+ */
+int dh_space_take_span(struct dh_space *space, struct dh_traffic *traffic,
+		       struct dh_cache *cache, unsigned class, uint16_t tag,
+		       struct dh_span **span);
+/* The owner gives it up; an empty span's units become free. */
+void dh_space_give_span(struct dh_space *space, struct dh_span *span);
 
-/* After the record @seq made @block live. */
-void dh_space_published(struct dh_space *space, const struct dh_block *block, uint64_t seq);
-/* After the record @seq freed it: it may be reserved anew. */
-void dh_space_freed(struct dh_space *space, const struct dh_block *block, uint64_t seq);
-/* Gives a reservation back. */
-void dh_space_cancel(struct dh_space *space, const struct dh_block *block);
+/* Reserves whole chunks. */
+int dh_space_reserve_huge(struct dh_space *space, struct dh_traffic *traffic, uint64_t size,
+			  uint16_t tag, uint64_t *offset);
+void dh_space_release_huge(struct dh_space *space, uint64_t offset);
 
-void dh_space_usage(struct dh_space *space, struct dh_usage *usage);
+/* Moves the blocks in `remote` to `free`; by the owner, or under space.lock. */
+bool dh_span_collect(struct dh_span *span);
+
+/* After a block was put into `remote` of a span that was nobody's then. */
+void dh_space_collect_nobodys(struct dh_space *space, struct dh_span *span);
+
+void dh_span_list_add_first(struct dh_span_list *list, struct dh_span *span);
+void dh_span_list_add_last(struct dh_span_list *list, struct dh_span *span);
+void dh_span_list_remove(struct dh_span_list *list, struct dh_span *span);
+
+/*
+ * The number of the block that the byte at @offset lies in; span->blocks or more if in none.
+ * The reciprocal is 2^43 / size, rounded up: exact for offsets below 2^21 and sizes up to 2^20.
+ */
+static __always_inline uint64_t dh_span_index(const struct dh_span *span, uint64_t offset)
+{
+	uint64_t delta = offset - span->start;
+
+	if (__builtin_expect(delta >= DH_CHUNK_SIZE, 0))
+		return UINT64_MAX;
+	return delta * span->reciprocal >> 43;
+}
+
+static inline uint64_t dh_span_offset(const struct dh_span *span, uint64_t index)
+{
+	return span->start + index * span->size;
+}
+
+static inline bool dh_span_live(const struct dh_span *span, uint64_t index)
+{
+	return __atomic_load_n(&span->bitmap[index / DH_WORD_BITS], __ATOMIC_ACQUIRE) >>
+		       index % DH_WORD_BITS & 1;
+}
+
+static inline bool dh_bit(const atomic_uint_fast64_t *words, uint64_t index)
+{
+	return atomic_load_explicit(&words[index / 64], memory_order_relaxed) >> index % 64 & 1;
+}
+
+/* A block, live or not, that a byte of the pool lies in. */
+struct dh_found {
+	struct dh_span *span;		/* NULL: a huge one */
+	struct dh_chunk *huge;
+	uint64_t index;			/* in its span */
+	uint64_t offset;
+};
+
+/* Everything but the common case: 0, -EINVAL (in no block; no message), -EBADMSG. */
+int dh_find_slow(struct dh_space *space, uint64_t offset, struct dh_found *found);
+
+/* @offset is inside the pool. */
+static __always_inline int dh_find(struct dh_space *space, uint64_t offset, struct dh_found *found)
+{
+	struct dh_units *units = atomic_load_explicit(&space->chunks[offset / DH_CHUNK_SIZE].units,
+						      memory_order_acquire);
+	struct dh_span *span;
+
+	if (__builtin_expect(!units, 0))
+		return dh_find_slow(space, offset, found);
+	span = atomic_load_explicit(&units->span_of[offset / DH_UNIT_SIZE % DH_UNITS_PER_CHUNK],
+				    memory_order_acquire);
+	if (__builtin_expect(!span, 0))
+		return -EINVAL;
+	found->span = span;
+	found->index = dh_span_index(span, offset);
+	if (__builtin_expect(found->index >= span->blocks, 0))
+		return -EINVAL;
+	found->offset = dh_span_offset(span, found->index);
+	return 0;
+}
+
+static inline uint64_t dh_found_size(const struct dh_found *found)
+{
+	return found->span ? found->span->size :
+			     atomic_load(&found->huge->length) * DH_CHUNK_SIZE;
+}
+
+static inline uint16_t dh_found_tag(const struct dh_found *found)
+{
+	return found->span ? found->span->tag : found->huge->tag;
+}
+
+static __always_inline bool dh_found_live(const struct dh_found *found)
+{
+	if (__builtin_expect(!found->span, 0))
+		return atomic_load_explicit(&found->huge->live, memory_order_acquire);
+	return dh_span_live(found->span, found->index);
+}
+
+/* In use by somebody: reserved or live. */
+static __always_inline bool dh_found_used(const struct dh_found *found)
+{
+	if (!found->span)
+		return true;
+	return !dh_bit(found->span->free, found->index) &&
+	       !dh_bit(found->span->remote, found->index);
+}
+
+/* The greatest sequence that freed a block of the span or chunk; see format.h. */
+static __always_inline uint64_t dh_found_freed_seq(const struct dh_found *found)
+{
+	if (__builtin_expect(!found->span, 0))
+		return atomic_load_explicit(&found->huge->last_seq, memory_order_relaxed);
+	return dh_max(atomic_load_explicit(&found->span->freed_seq, memory_order_relaxed),
+		      atomic_load_explicit(&found->span->remote_freed_seq,
+					   memory_order_relaxed));
+}
 
 #endif

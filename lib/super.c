@@ -8,7 +8,7 @@
 #include "error.h"
 #include "super.h"
 
-int dh_super_init(struct dh_superblock *sb, uint64_t size)
+int dh_super_init(struct dh_superblock *sb, uint64_t size, unsigned lanes, unsigned ring)
 {
 	struct timespec now;
 
@@ -25,8 +25,8 @@ int dh_super_init(struct dh_superblock *sb, uint64_t size)
 	sb->created_s = (uint64_t)now.tv_sec;
 	sb->size = size;
 	sb->chunk_size = DH_CHUNK_SIZE;
-	sb->lanes = DH_LANES;
-	sb->ring = DH_RING;
+	sb->lanes = lanes;
+	sb->ring = ring;
 	sb->roots = DH_ROOTS;
 	sb->log_offset = DH_LOG_OFFSET;
 	dh_table_geometry(size, &sb->table_offset, &sb->first_chunk);
@@ -39,7 +39,8 @@ static void place_at(struct dh_superblock *sb, uint64_t self)
 	sb->checksum = dh_superblock_checksum(sb);
 }
 
-int dh_super_write(char *base, struct dh_persist *persist, const struct dh_superblock *sb)
+int dh_super_write(char *base, struct dh_persist *persist, struct dh_traffic *traffic,
+		   const struct dh_superblock *sb)
 {
 	static const uint64_t places[] = {DH_COPY_OFFSET, 0};
 
@@ -49,15 +50,15 @@ int dh_super_write(char *base, struct dh_persist *persist, const struct dh_super
 
 		place_at(&written, places[i]);
 		dh_write(base + places[i], &written, sizeof(written));
-		dh_flush(persist, base + places[i], sizeof(written));
-		err = dh_fence(persist);
+		dh_flush(persist, traffic, base + places[i], sizeof(written));
+		err = dh_fence(persist, traffic);
 		if (err)
 			return err;
 	}
 	return 0;
 }
 
-/* A short file reads as zero behind its end. */
+/* A short file reads as zero behind its end, and so does what the media can't give. */
 static int read_at(int fd, const char *path, uint64_t offset, struct dh_superblock *sb)
 {
 	char *to = (char *)sb;
@@ -69,44 +70,41 @@ static int read_at(int fd, const char *path, uint64_t offset, struct dh_superblo
 
 		if (got < 0 && errno == EINTR)
 			continue;
+		if (!got || (got < 0 && errno == EIO))
+			break;
 		if (got < 0)
 			return dh_fail_errno("%s: can't read the superblock", path);
-		if (!got)
-			break;
 		done += (size_t)got;
 	}
 	return 0;
 }
 
-/* The superblock and its copy, each with its own verdict. */
-struct both {
-	struct dh_superblock primary, copy;
-	int primary_err, copy_err;
-};
-
-static int read_both(const struct dh_mapping *mapping, const char *path, struct both *both)
+int dh_super_read_pair(const struct dh_mapping *mapping, const char *path,
+		       struct dh_super_pair *pair)
 {
-	int err = read_at(mapping->fd, path, 0, &both->primary);
+	int err = read_at(mapping->fd, path, 0, &pair->primary);
 
 	if (!err)
-		err = read_at(mapping->fd, path, DH_COPY_OFFSET, &both->copy);
+		err = read_at(mapping->fd, path, DH_COPY_OFFSET, &pair->copy);
 	if (err)
 		return err;
-	both->primary_err = dh_superblock_validate(&both->primary, 0);
-	both->copy_err = dh_superblock_validate(&both->copy, DH_COPY_OFFSET);
+	pair->primary_err = dh_superblock_validate(&pair->primary, 0);
+	pair->copy_err = dh_superblock_validate(&pair->copy, DH_COPY_OFFSET);
 	return 0;
 }
 
-static bool same_pool(const struct dh_superblock *a, const struct dh_superblock *b)
+bool dh_super_same_pool(const struct dh_super_pair *pair)
 {
-	struct dh_superblock moved = *b;
+	struct dh_superblock moved = pair->copy;
 
-	place_at(&moved, a->self);
-	return !memcmp(a, &moved, sizeof(moved));
+	place_at(&moved, pair->primary.self);
+	return !memcmp(&pair->primary, &moved, sizeof(moved));
 }
 
-static int explain_bad(const char *path, int primary, int copy)
+int dh_super_explain(const char *path, const struct dh_super_pair *pair)
 {
+	int primary = pair->primary_err, copy = pair->copy_err;
+
 	if (!primary || !copy)
 		return dh_fail(EBADMSG, "%s: the pool's superblock %sis damaged, and %s intact: "
 			       "'daxheap check --repair %s' restores it", path,
@@ -126,21 +124,21 @@ static int explain_bad(const char *path, int primary, int copy)
 int dh_super_read(const struct dh_mapping *mapping, const char *path, unsigned flags,
 		  struct dh_superblock *sb_out)
 {
-	struct both both;
-	const struct dh_superblock *sb = &both.primary;
-	int err = read_both(mapping, path, &both);
+	struct dh_super_pair pair;
+	const struct dh_superblock *sb = &pair.primary;
+	int err = dh_super_read_pair(mapping, path, &pair);
 
 	if (err)
 		return err;
 	/* Truncated within the first chunk, the copy is gone and not damaged. */
-	if (!both.primary_err && mapping->size < sb->size)
+	if (!pair.primary_err && mapping->size < sb->size)
 		return dh_fail(EBADMSG, "%s: the file was truncated: it has %llu bytes of the "
 			       "pool's %llu: restore it from a backup", path,
 			       (unsigned long long)mapping->size,
 			       (unsigned long long)sb->size);
-	if (both.primary_err || both.copy_err)
-		return explain_bad(path, both.primary_err, both.copy_err);
-	if (!same_pool(sb, &both.copy))
+	if (pair.primary_err || pair.copy_err)
+		return dh_super_explain(path, &pair);
+	if (!dh_super_same_pool(&pair))
 		return dh_fail(EBADMSG, "%s: the pool's superblock and its copy contradict each "
 			       "other: restore the pool from a backup", path);
 	if (!(flags & DAXHEAP_READ_ONLY) && (sb->ro_compat & ~DH_RO_COMPAT_KNOWN))
@@ -151,14 +149,17 @@ int dh_super_read(const struct dh_mapping *mapping, const char *path, unsigned f
 	return 0;
 }
 
-static int write_at(int fd, const char *path, const struct dh_superblock *sb)
+int dh_super_restore(const struct dh_mapping *mapping, const char *path,
+		     const struct dh_super_pair *pair)
 {
-	const char *from = (const char *)sb;
+	struct dh_superblock restored = pair->primary_err ? pair->copy : pair->primary;
+	const char *from = (const char *)&restored;
 	size_t done = 0;
 
-	while (done < sizeof(*sb)) {
-		ssize_t put = pwrite(fd, from + done, sizeof(*sb) - done,
-				     (off_t)(sb->self + done));
+	place_at(&restored, pair->primary_err ? 0 : DH_COPY_OFFSET);
+	while (done < sizeof(restored)) {
+		ssize_t put = pwrite(mapping->fd, from + done, sizeof(restored) - done,
+				     (off_t)(restored.self + done));
 
 		if (put < 0 && errno == EINTR)
 			continue;
@@ -166,38 +167,6 @@ static int write_at(int fd, const char *path, const struct dh_superblock *sb)
 			return dh_fail_errno("%s: can't write the superblock", path);
 		done += (size_t)put;
 	}
-	return fsync(fd) ? dh_fail_errno("%s: can't make the superblock durable", path) : 0;
-}
-
-static int repair_open(const struct dh_mapping *mapping, const char *path)
-{
-	struct dh_superblock restored;
-	struct both both;
-	int err = read_both(mapping, path, &both);
-
-	if (err)
-		return err;
-	if (both.primary_err && both.copy_err)
-		return explain_bad(path, both.primary_err, both.copy_err);
-	if (!both.primary_err && !both.copy_err)
-		return 0;
-	restored = both.primary_err ? both.copy : both.primary;
-	place_at(&restored, both.primary_err ? 0 : DH_COPY_OFFSET);
-	if (mapping->size < restored.size)
-		return dh_fail(EBADMSG, "%s: the file was truncated: restore it from a backup",
-			       path);
-	err = write_at(mapping->fd, path, &restored);
-	return err ? err : 1;
-}
-
-DAXHEAP_API int daxheap_repair(const char *path)
-{
-	struct dh_mapping mapping;
-	int err = dh_mapping_open(&mapping, path, 0);
-
-	if (err)
-		return err;
-	err = repair_open(&mapping, path);
-	dh_mapping_close(&mapping);
-	return err;
+	return fsync(mapping->fd) ?
+		       dh_fail_errno("%s: can't make the superblock durable", path) : 0;
 }

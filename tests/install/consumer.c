@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What README shows, against an installed library, as C and as C++: consumer POOL */
+/* Against an installed library, as C and as C++, each group of calls once: consumer POOL */
 #include <daxheap.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,11 +11,49 @@ static int failed(const char *what)
 	return 1;
 }
 
+static void count_finding(void *arg, const struct daxheap_finding *finding)
+{
+	if (finding->severity == DAXHEAP_DAMAGE)
+		++*(int *)arg;
+}
+
+/* A list of two by an action, one of them by its tag, and its end. */
+static int use_action(struct daxheap *heap)
+{
+	struct daxheap_block tagged = {0, 0, 0};
+	struct daxheap_action *action;
+	struct daxheap_stats stats;
+	daxheap_ref *root;
+	void *first, *second;
+
+	if (daxheap_root(heap, "list", &root) || daxheap_calloc(heap, 2, 32, &first) ||
+	    daxheap_alloc_as(heap, 100, 4096, 7, &second) || daxheap_persist(heap, first, 64))
+		return failed("reserve");
+	if (daxheap_action_new(heap, &action) ||
+	    daxheap_action_publish(action, root, first) ||
+	    daxheap_action_publish(action, (daxheap_ref *)first, second) ||
+	    daxheap_action_set(action, (uint64_t *)first + 1, 42) ||
+	    daxheap_action_commit(action))
+		return failed("commit");
+	if (daxheap_next_tagged(heap, 7, &tagged) != 1 ||
+	    tagged.ref != daxheap_ref_of(heap, second))
+		return failed("next");
+	if (daxheap_realloc(heap, (daxheap_ref *)first, 10000) ||
+	    daxheap_free(heap, (daxheap_ref *)first) ||
+	    daxheap_action_free(action, root) || daxheap_action_commit(action))
+		return failed("free");
+	daxheap_action_delete(action);
+	if (daxheap_get_stats(heap, &stats) || stats.live_blocks != 1)
+		return failed("stats");
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct daxheap *heap;
 	daxheap_ref *root;
 	void *block;
+	int damages = 0;
 
 	if (argc != 2 || daxheap_create(argv[1], 8 << 20, 0, &heap))
 		return failed("create");
@@ -24,7 +62,11 @@ int main(int argc, char **argv)
 	strcpy((char *)block, "hello");
 	if (daxheap_persist(heap, block, 32) || daxheap_publish(heap, root, block))
 		return failed("publish");
+	if (use_action(heap))
+		return 1;
 	daxheap_close(heap);
+	if (daxheap_check(argv[1], 0, count_finding, &damages) || damages)
+		return failed("check");
 
 	if (daxheap_open(argv[1], DAXHEAP_READ_ONLY, &heap) ||
 	    daxheap_root(heap, "greeting", &root))

@@ -2,15 +2,18 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "heap.h"
 #include "pool.h"
 
 static char folder[PATH_MAX];
@@ -74,6 +77,14 @@ struct daxheap *pool_create(const char *name, uint64_t size)
 	return heap;
 }
 
+struct daxheap *pool_create_small(const char *name, uint64_t size, unsigned lanes, unsigned ring)
+{
+	struct daxheap *heap;
+
+	must(dh_create_sized(pool_path(name), size, 0, lanes, ring, &heap));
+	return heap;
+}
+
 struct daxheap *pool_open(const char *name, unsigned flags)
 {
 	struct daxheap *heap;
@@ -118,7 +129,7 @@ struct census pool_census(struct daxheap *heap)
 {
 	struct census census = {0};
 	struct daxheap_block block = {0};
-	struct daxheap_info info;
+	struct daxheap_stats stats;
 	uint64_t last = 0;
 	int more;
 
@@ -129,11 +140,27 @@ struct census pool_census(struct daxheap *heap)
 		census.bytes += block.size;
 	}
 	cr_assert_eq(more, 0, "next: %s", daxheap_errormsg());
-	must(daxheap_get_info(heap, &info));
-	cr_assert_eq(census.blocks, info.live_blocks, "%llu live blocks seen, %llu counted",
-		     (unsigned long long)census.blocks, (unsigned long long)info.live_blocks);
-	cr_assert_eq(census.bytes, info.live_bytes);
+	stats = pool_stats(heap);
+	cr_assert_eq(census.blocks, stats.live_blocks, "%llu live blocks seen, %llu counted",
+		     (unsigned long long)census.blocks, (unsigned long long)stats.live_blocks);
+	cr_assert_eq(census.bytes, stats.live_bytes);
 	return census;
+}
+
+struct daxheap_stats pool_stats(struct daxheap *heap)
+{
+	struct daxheap_stats stats;
+
+	must(daxheap_get_stats(heap, &stats));
+	return stats;
+}
+
+uint64_t pool_sum(struct daxheap *heap)
+{
+	struct daxheap_info info;
+
+	must(daxheap_get_info(heap, &info));
+	return XXH3_64bits(heap->base, info.size);
 }
 
 static int open_file(const char *name, int flags)
@@ -194,13 +221,22 @@ uint64_t pool_hash(const char *name)
 	return hash;
 }
 
+/* What is zero stays a hole: pools are sparse. */
 void pool_copy(const char *from, const char *to)
 {
+	static const char zeros[DH_UNIT_SIZE];
 	size_t size;
 	char *bytes = read_file(from, &size);
 	int fd = open_file(to, O_WRONLY | O_CREAT | O_TRUNC);
 
-	cr_assert_eq(write(fd, bytes, size), (ssize_t)size, "%s", strerror(errno));
+	cr_assert_eq(ftruncate(fd, (off_t)size), 0);
+	for (size_t at = 0; at < size; at += sizeof(zeros)) {
+		size_t piece = size - at < sizeof(zeros) ? size - at : sizeof(zeros);
+
+		if (memcmp(bytes + at, zeros, piece))
+			cr_assert_eq(pwrite(fd, bytes + at, piece, (off_t)at), (ssize_t)piece, "%s",
+				     strerror(errno));
+	}
 	close(fd);
 	free(bytes);
 }
@@ -217,4 +253,41 @@ void pool_edit_super(const char *name, void (*edit)(struct dh_superblock *sb))
 		sb.checksum = dh_superblock_checksum(&sb);
 		pool_write(name, places[i], &sb, sizeof(sb));
 	}
+}
+
+/* The map of one id, or "deny" for 0. */
+static int write_map(const char *path, unsigned id)
+{
+	FILE *file = fopen(path, "we");
+
+	if (!file)
+		return -1;
+	if (id)
+		fprintf(file, "0 %u 1\n", id);
+	else
+		fputs("deny", file);
+	return fclose(file);
+}
+
+/* A mount namespace: as root, or in a user namespace in which the caller is root. */
+static int own_namespace(void)
+{
+	unsigned uid = geteuid(), gid = getegid();
+
+	if (!unshare(CLONE_NEWNS))
+		return 0;
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS))
+		return -1;
+	return write_map("/proc/self/setgroups", 0) ||
+	       write_map("/proc/self/uid_map", uid) ||
+	       write_map("/proc/self/gid_map", gid) ? -1 : 0;
+}
+
+bool mount_small(const char *path, uint64_t size)
+{
+	char options[32];
+
+	snprintf(options, sizeof(options), "size=%llu", (unsigned long long)size);
+	return !own_namespace() && !mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) &&
+	       !mount("none", path, "tmpfs", 0, options);
 }

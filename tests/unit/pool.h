@@ -44,6 +44,8 @@ void pool_cleanup(void);
 const char *pool_path(const char *name);
 
 struct daxheap *pool_create(const char *name, uint64_t size);
+/* The same with few lanes of the log, and short ones. */
+struct daxheap *pool_create_small(const char *name, uint64_t size, unsigned lanes, unsigned ring);
 struct daxheap *pool_open(const char *name, unsigned flags);
 /* Closes and opens again. */
 struct daxheap *pool_reopen(struct daxheap *heap, const char *name);
@@ -58,8 +60,11 @@ struct census {
 	uint64_t blocks, bytes;
 };
 
-/* What daxheap_next() steps through, compared with what daxheap_get_info() counts. */
+/* What daxheap_next() steps through, compared with what daxheap_get_stats() counts. */
 struct census pool_census(struct daxheap *heap);
+struct daxheap_stats pool_stats(struct daxheap *heap);
+/* Of all bytes of the open pool: what a refused call must leave. */
+uint64_t pool_sum(struct daxheap *heap);
 
 /* The file as bytes. */
 void pool_read(const char *name, uint64_t offset, void *to, size_t size);
@@ -73,5 +78,11 @@ void pool_edit_super(const char *name, void (*edit)(struct dh_superblock *sb));
 
 /* Another one for each run, printed; DAXHEAP_TEST_SEED repeats one. */
 unsigned test_seed(void);
+
+/*
+ * In a child, as only a process of one thread may make a user namespace: mounts a tmpfs of
+ * @size bytes at @path, seen by the child alone.  False: this user may not.
+ */
+bool mount_small(const char *path, uint64_t size);
 
 #endif

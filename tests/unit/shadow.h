@@ -28,7 +28,8 @@ enum shadow_mistake {
 
 /*
  * Called with each image while it lies in the file behind shadow_image_path().  It may let
- * another shadow listen meanwhile; if it writes to the image, it says so.
+ * another shadow listen meanwhile; if it writes to the image, it says so.  It runs in a thread
+ * of its own, while the thread that flushed or fenced waits.
  */
 typedef void shadow_check(void *arg);
 
@@ -50,8 +51,6 @@ void shadow_free(struct shadow *shadow);
 void shadow_listen(struct shadow *shadow, unsigned samples, shadow_check *check,
 		   shadow_check *at_flush, void *arg);
 void shadow_stop(void);
-/* Calls @at_event after each store, flush and fence, and after the images formed there. */
-void shadow_at_event(struct shadow *shadow, shadow_check *at_event);
 /* Without a base: the first store or flush is at this offset, else a flush of the roots. */
 void shadow_starts_at(struct shadow *shadow, size_t offset);
 /* Tells a store that did not go through the persist layer: content. */

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Threads on one heap, for ThreadSanitizer, under which Criterion does not run: plain C that
- * prints TAP.  They publish into, replace and free shared slots, some of them inside blocks
- * that others free, and come and go; two more look on.  More threads than the log has lanes.
+ * prints TAP.  They use every call: publish into, replace, grow and free shared slots, and slots
+ * inside blocks of their own (a slot's block must not be freed while it is used), commit actions, hand reservations to each other to be
+ * published or cancelled, and come and go; two more look on.  More threads than the log has
+ * lanes.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -17,18 +19,29 @@
 #include "format.h"
 
 #define SLOTS		256
+#define GROWN		8	/* of these: nobody may write into what daxheap_realloc() moves */
+#define WORDS		64
 #define INNER_SLOTS	4
-#define WORKERS		(DH_LANES + 8)
+#define OWN_SLOTS	4	/* of each worker */
+#define WORKERS		(DH_LANES_MAX + 8)
 #define OPERATIONS	400
+#define ROUNDS		2
+#define TAGS		3
+#define DESKS		64
+#define ENTRIES_MAX	(DH_LANES_MAX * DH_RING_MAX)
 
 struct table {
 	daxheap_ref slot[SLOTS];
+	daxheap_ref own[WORKERS][OWN_SLOTS];
+	uint64_t word[WORDS];
 };
 
 static struct daxheap *heap;
 static struct table *table;
 static atomic_bool done;
 static atomic_uint unexpected;
+/* Where reservations wait for whichever thread comes next. */
+static _Atomic(void *) desks[DESKS];
 
 static void die(const char *what)
 {
@@ -45,52 +58,157 @@ static void note(int err)
 	}
 }
 
-/* A slot of the table, or of a block that it refers to and that may be freed meanwhile. */
-static daxheap_ref *some_slot(unsigned *seed)
+/* What no race excuses. */
+static void must(int err)
 {
-	daxheap_ref *slot = &table->slot[(unsigned)rand_r(seed) % SLOTS];
-	daxheap_ref block = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
-
-	if (!block || rand_r(seed) % 4)
-		return slot;
-	return (daxheap_ref *)daxheap_ptr(heap, block) + (unsigned)rand_r(seed) % INNER_SLOTS;
+	if (err) {
+		printf("# %d: %s\n", err, daxheap_errormsg());
+		atomic_fetch_add(&unexpected, 1);
+	}
 }
 
-static void one_operation(unsigned *seed)
+static unsigned choose(unsigned *seed, unsigned n)
 {
-	size_t size = INNER_SLOTS * 8 + (unsigned)rand_r(seed) % 2000;
-	unsigned what = (unsigned)rand_r(seed) % 4;
-	void *block;
+	return (unsigned)rand_r(seed) % n;
+}
+
+static __thread daxheap_ref *own;
+
+/* A slot of the table that all use, or one of the thread's own or inside a block there. */
+static daxheap_ref *some_slot(unsigned *seed)
+{
+	daxheap_ref *slot = &own[choose(seed, OWN_SLOTS)];
+
+	if (choose(seed, 3))
+		return &table->slot[choose(seed, SLOTS)];
+	if (!*slot || choose(seed, 2))
+		return slot;
+	return (daxheap_ref *)daxheap_ptr(heap, *slot) + choose(seed, INNER_SLOTS);
+}
+
+/* A new reservation, its slots empty; or one that another thread left; NULL: no room. */
+static void *some_block(unsigned *seed)
+{
+	size_t size = INNER_SLOTS * 8 + choose(seed, 2000);
+	void *block = NULL;
 	int err;
 
-	if (what == 0) {
-		note(daxheap_free(heap, some_slot(seed)));
-		return;
-	}
-	if (rand_r(seed) % 100 == 0)
+	if (choose(seed, 4) == 0)
+		block = atomic_exchange(&desks[choose(seed, DESKS)], NULL);
+	if (block)
+		return block;
+	if (choose(seed, 100) == 0)
 		size = 3 << 20;
-	err = daxheap_alloc(heap, size, &block);
+	if (choose(seed, 3))
+		err = daxheap_alloc(heap, size, &block);
+	else
+		err = daxheap_alloc_as(heap, size, 0, (uint16_t)choose(seed, TAGS), &block);
 	note(err);
 	if (err)
-		return;
+		return NULL;
 	for (unsigned i = 0; i < INNER_SLOTS; i++)
 		__atomic_store_n((daxheap_ref *)block + i, 0, __ATOMIC_RELAXED);
-	note(daxheap_persist(heap, block, INNER_SLOTS * 8));
-	if (what == 1)
-		err = daxheap_replace(heap, some_slot(seed), block);
-	else
-		err = daxheap_publish(heap, some_slot(seed), block);
+	must(daxheap_persist(heap, block, INNER_SLOTS * 8));
+	return block;
+}
+
+/* For another thread to use or cancel; what lay there is cancelled here. */
+static void hand_over(unsigned *seed, void *block)
+{
+	block = atomic_exchange(&desks[choose(seed, DESKS)], block);
+	if (block)
+		must(daxheap_cancel(heap, block));
+}
+
+static void publish(unsigned *seed)
+{
+	void *block = some_block(seed);
+	int err;
+
+	if (!block)
+		return;
+	err = choose(seed, 2) ? daxheap_replace(heap, some_slot(seed), block) :
+				daxheap_publish(heap, some_slot(seed), block);
 	note(err);
 	if (err)
-		note(daxheap_cancel(heap, block));
+		hand_over(seed, block);
+}
+
+/* A mixed bag: it may well be refused. */
+static void act(struct daxheap_action *action, unsigned *seed)
+{
+	unsigned changes = choose(seed, 6), count = 0;
+	void *blocks[6];
+	int err;
+
+	for (unsigned i = 0; i < changes; i++) {
+		daxheap_ref *slot = some_slot(seed);
+		bool full = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
+		void *block = NULL;
+
+		if (choose(seed, 3) == 0) {
+			note(daxheap_action_set(action, &table->word[choose(seed, WORDS)], i));
+		} else if (full && choose(seed, 2)) {
+			note(daxheap_action_free(action, slot));
+		} else if ((block = some_block(seed))) {
+			err = full ? daxheap_action_replace(action, slot, block) :
+				     daxheap_action_publish(action, slot, block);
+			note(err);
+			if (err)
+				hand_over(seed, block);
+			else
+				blocks[count++] = block;
+		}
+	}
+	err = daxheap_action_commit(action);
+	note(err);
+	if (!err)
+		return;
+	daxheap_action_reset(action);
+	for (unsigned i = 0; i < count; i++)
+		hand_over(seed, blocks[i]);
+}
+
+static void grow(unsigned *seed)
+{
+	note(daxheap_realloc(heap, &table->slot[choose(seed, GROWN)], 64 + choose(seed, 5000)));
+}
+
+static void one_operation(struct daxheap_action *action, unsigned *seed)
+{
+	void *block;
+
+	switch (choose(seed, 8)) {
+	case 0:
+	case 1:
+		note(daxheap_free(heap, some_slot(seed)));
+		break;
+	case 2:
+		block = some_block(seed);
+		if (block)
+			hand_over(seed, block);
+		break;
+	case 3:
+		act(action, seed);
+		break;
+	case 4:
+		grow(seed);
+		break;
+	default:
+		publish(seed);
+	}
 }
 
 static void *work(void *arg)
 {
 	unsigned seed = (unsigned)(uintptr_t)arg;
+	struct daxheap_action *action;
 
+	own = table->own[seed % WORKERS];
+	must(daxheap_action_new(heap, &action));
 	for (unsigned i = 0; i < OPERATIONS; i++)
-		one_operation(&seed);
+		one_operation(action, &seed);
+	daxheap_action_delete(action);
 	return NULL;
 }
 
@@ -98,11 +216,18 @@ static void *look_on(void *arg)
 {
 	(void)arg;
 	while (!atomic_load(&done)) {
-		struct daxheap_block block = {0};
+		struct daxheap_block block = {0}, tagged = {0};
+		struct daxheap_class_stats classes[8];
+		struct daxheap_stats stats;
 		struct daxheap_info info;
 
-		note(daxheap_get_info(heap, &info));
+		must(daxheap_get_info(heap, &info));
+		must(daxheap_get_stats(heap, &stats));
+		if (daxheap_get_class_stats(heap, classes, 8) < 8)
+			must(-EIO);
 		while (daxheap_next(heap, &block) > 0)
+			;
+		while (daxheap_next_tagged(heap, 1, &tagged) > 0)
 			;
 	}
 	return NULL;
@@ -114,9 +239,8 @@ static void open_pool(const char *path)
 	void *block;
 
 	if (daxheap_create(path, 128 << 20, 0, &heap) || daxheap_root(heap, "table", &root) ||
-	    daxheap_alloc(heap, sizeof(*table), &block))
+	    daxheap_calloc(heap, 1, sizeof(*table), &block))
 		die("create");
-	memset(block, 0, sizeof(*table));
 	if (daxheap_persist(heap, block, sizeof(*table)) || daxheap_publish(heap, root, block))
 		die("publish");
 	table = block;
@@ -139,18 +263,23 @@ static void run_threads(unsigned round)
 		pthread_join(onlookers[i], NULL);
 }
 
-static uint64_t live_blocks(void)
+static struct daxheap_stats get_stats(void)
 {
-	struct daxheap_info info;
+	struct daxheap_stats stats;
 
-	if (daxheap_get_info(heap, &info))
-		die("info");
-	if (info.reserved_blocks) {
-		printf("# %llu reservations are left\n",
-		       (unsigned long long)info.reserved_blocks);
-		atomic_fetch_add(&unexpected, 1);
+	if (daxheap_get_stats(heap, &stats))
+		die("stats");
+	return stats;
+}
+
+static void clear_desks(void)
+{
+	for (unsigned i = 0; i < DESKS; i++) {
+		void *block = atomic_exchange(&desks[i], NULL);
+
+		if (block)
+			must(daxheap_cancel(heap, block));
 	}
-	return info.live_blocks;
 }
 
 static void result(bool good, const char *what)
@@ -166,26 +295,29 @@ static void result(bool good, const char *what)
 int main(int argc, char **argv)
 {
 	const char *folder = getenv("DAXHEAP_TEST_DIR");
-	uint64_t live, stepped = 0;
 	struct daxheap_block block = {0};
+	uint64_t live, stepped = 0;
 	char path[4096];
 
 	if (argc > 1 && !strncmp(argv[1], "--tap=", 6) && !freopen(argv[1] + 6, "w", stdout))
 		return 1;
 	snprintf(path, sizeof(path), "%s/stress.%d", folder ? folder : "/tmp", (int)getpid());
-	printf("1..3\n");
+	printf("1..4\n");
 	open_pool(path);
-	for (unsigned round = 0; round < 2; round++)
+	for (unsigned round = 0; round < ROUNDS; round++)
 		run_threads(round);
 	result(!atomic_load(&unexpected), "each call ends as the header says");
-	live = live_blocks();
+	/* Then there are entries of actions that the horizon has not passed, if any. */
+	clear_desks();
+	result(get_stats().reserved_blocks <= ENTRIES_MAX, "no reservation is lost");
+	live = get_stats().live_blocks;
 	while (daxheap_next(heap, &block) > 0)
 		stepped++;
 	result(live > 1 && live == stepped, "the count of live blocks is that of those there are");
 	daxheap_close(heap);
 	if (daxheap_open(path, 0, &heap))
 		die("open");
-	result(live_blocks() == live, "the same blocks live after a reopen");
+	result(get_stats().live_blocks == live, "the same blocks live after a reopen");
 	daxheap_close(heap);
 	unlink(path);
 	return atomic_load(&unexpected) ? 1 : 0;

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Each error that daxheap.h names is reached, has a message, and changes nothing. */
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -77,92 +75,6 @@ Test(errors, create_beyond_a_limit_leaves_no_file)
 	cr_assert_neq(access(pool_path("pool"), F_OK), 0, "removed again");
 }
 
-/* More than the memory: tmpfs and most disks refuse 16 TiB. */
-Test(errors, create_without_space)
-{
-	struct daxheap *heap = untouched;
-	int err = daxheap_create(pool_path("pool"), DH_SIZE_MAX, 0, &heap);
-
-	cr_assert(err == -ENOSPC || err == -EFBIG, "%d: %s", err, daxheap_errormsg());
-	if (err == -ENOSPC)
-		must_say("make room");
-	cr_assert_eq((void *)heap, untouched);
-	cr_assert_neq(access(pool_path("pool"), F_OK), 0, "removed again");
-}
-
-/* The map of one id, or "deny" for 0. */
-static int write_map(const char *path, unsigned id)
-{
-	FILE *file = fopen(path, "we");
-
-	if (!file)
-		return -1;
-	if (id)
-		fprintf(file, "0 %u 1\n", id);
-	else
-		fputs("deny", file);
-	return fclose(file);
-}
-
-/* A mount namespace: as root, or in a user namespace in which the caller is root. */
-static int own_namespace(void)
-{
-	unsigned uid = geteuid(), gid = getegid();
-
-	if (!unshare(CLONE_NEWNS))
-		return 0;
-	if (unshare(CLONE_NEWUSER | CLONE_NEWNS))
-		return -1;
-	return write_map("/proc/self/setgroups", 0) ||
-	       write_map("/proc/self/uid_map", uid) ||
-	       write_map("/proc/self/gid_map", gid) ? -1 : 0;
-}
-
-/* In a child of its own, as only a process of one thread may make a user namespace. */
-static int mount_small(const char *path)
-{
-	if (own_namespace() || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
-		return -1;
-	return mount("none", path, "tmpfs", 0, "size=16m");
-}
-
-static int create_on_small(const char *pool, const char *more)
-{
-	struct daxheap *heap = untouched;
-
-	if (daxheap_create(pool, 17 * MiB, 0, &heap) != -ENOSPC || (void *)heap != untouched)
-		return 1;
-	if (!strstr(daxheap_errormsg(), "18 MiB") || !strstr(daxheap_errormsg(), "make room"))
-		return 2;
-	if (!access(pool, F_OK))
-		return 3;		/* a file is left */
-	if (daxheap_create(pool, 14 * MiB, 0, &heap))
-		return 4;
-	daxheap_close(heap);
-	if (daxheap_create(more, 8 * MiB, 0, &heap) != -ENOSPC || !access(more, F_OK))
-		return 5;
-	return daxheap_open(pool, 0, &heap) ? 6 : (daxheap_close(heap), 0);
-}
-
-/* A really full file system: root, or a user who may make a namespace of his own. */
-Test(errors, create_on_a_full_file_system)
-{
-	const char *path = pool_path("small"), *pool = pool_path("small/pool");
-	const char *more = pool_path("small/more");
-	int status;
-	pid_t pid;
-
-	cr_assert_eq(mkdir(path, 0700), 0);
-	pid = fork();
-	if (!pid)
-		_exit(mount_small(path) ? 77 : create_on_small(pool, more));
-	cr_assert_eq(waitpid(pid, &status, 0), pid);
-	cr_assert(WIFEXITED(status));
-	if (WEXITSTATUS(status) == 77)
-		cr_skip_test("no mount namespace for this user");
-	cr_assert_eq(WEXITSTATUS(status), 0, "step %d", WEXITSTATUS(status));
-}
-
 Test(errors, open_flags)
 {
 	daxheap_close(pool_create("pool", POOL_SIZE));
@@ -197,10 +109,12 @@ Test(errors, what_is_no_pool)
 		must_fail_open(EMEDIUMTYPE, "/dev/null", flags);
 		must_fail_open(flags ? EMEDIUMTYPE : EISDIR, pool_path("folder"), flags);
 	}
-	must_fail(EMEDIUMTYPE, daxheap_repair(pool_path("text")));
-	must_fail(EMEDIUMTYPE, daxheap_repair(pool_path("empty")));
-	must_fail(EMEDIUMTYPE, daxheap_repair(pool_path("fifo")));
-	must_fail(ENOENT, daxheap_repair(pool_path("none")));
+	for (unsigned flags = 0; flags <= DAXHEAP_CHECK_REPAIR; flags += DAXHEAP_CHECK_REPAIR) {
+		must_fail(EMEDIUMTYPE, daxheap_check(pool_path("text"), flags, NULL, NULL));
+		must_fail(EMEDIUMTYPE, daxheap_check(pool_path("empty"), flags, NULL, NULL));
+		must_fail(EMEDIUMTYPE, daxheap_check(pool_path("fifo"), flags, NULL, NULL));
+		must_fail(ENOENT, daxheap_check(pool_path("none"), flags, NULL, NULL));
+	}
 }
 
 Test(errors, no_permission)
@@ -217,7 +131,8 @@ Test(errors, no_permission)
 	}
 	must_fail_open(EACCES, pool_path("pool"), 0);
 	must_say("for writing");
-	must_fail(EACCES, daxheap_repair(pool_path("pool")));
+	must_fail(EACCES,
+		  daxheap_check(pool_path("pool"), DAXHEAP_CHECK_REPAIR, NULL, NULL));
 	heap = pool_open("pool", DAXHEAP_READ_ONLY);
 	cr_assert_eq(pool_census(heap).blocks, 1);
 	daxheap_close(heap);
@@ -231,7 +146,9 @@ Test(errors, open_elsewhere_in_this_process)
 	must_fail_open(EBUSY, pool_path("pool"), 0);
 	must_say("open elsewhere");
 	must_fail_open(EBUSY, pool_path("pool"), DAXHEAP_READ_ONLY);
-	must_fail(EBUSY, daxheap_repair(pool_path("pool")));
+	must_fail(EBUSY, daxheap_check(pool_path("pool"), 0, NULL, NULL));
+	must_fail(EBUSY,
+		  daxheap_check(pool_path("pool"), DAXHEAP_CHECK_REPAIR, NULL, NULL));
 	daxheap_close(heap);
 	heap = pool_open("pool", DAXHEAP_READ_ONLY);
 	second = pool_open("pool", DAXHEAP_READ_ONLY);
@@ -479,14 +396,14 @@ Test(errors, root)
 Test(errors, next_and_ranges)
 {
 	struct daxheap *heap = pool_create("pool", POOL_SIZE);
-	struct daxheap_block block = {UINT64_MAX, 0};
+	struct daxheap_block block = {.ref = UINT64_MAX};
 
 	must_fail(EINVAL, daxheap_next(heap, &block));
-	block = (struct daxheap_block){0, UINT64_MAX};
+	block = (struct daxheap_block){.size = UINT64_MAX};
 	must_fail(EINVAL, daxheap_next(heap, &block));
 	/* A stale one is not dangerous. */
 	for (uint64_t at = 1; at < POOL_SIZE; at += 4093) {
-		block = (struct daxheap_block){at, at};
+		block = (struct daxheap_block){.ref = at, .size = at};
 		cr_assert_eq(daxheap_next(heap, &block), 0);
 		cr_assert_eq(block.ref, at, "untouched at the end");
 	}

@@ -115,7 +115,7 @@ Test(format, table_geometry_up_to_16_tib)
 		uint64_t table, first, chunks = sizes[i] / DH_CHUNK_SIZE;
 
 		dh_table_geometry(sizes[i], &table, &first);
-		cr_assert_geq(table, DH_LOG_OFFSET + DH_LANES * DH_RING * DH_LINE_SIZE);
+		cr_assert_geq(table, DH_LOG_OFFSET + DH_LANES_MAX * DH_RING_MAX * DH_LINE_SIZE);
 		if (table < DH_CHUNK_SIZE)
 			cr_assert_leq(table + chunks * 8, DH_COPY_OFFSET);
 		else
@@ -190,12 +190,13 @@ Test(format, lost_and_misplaced_words_show)
 Test(format, each_checksum_covers_what_it_should)
 {
 	struct dh_superblock sb = {0};
-	struct dh_record record = {.seq = 1, .slot = 8};
+	struct dh_record record = {.seq = 1};
+	struct dh_entry entries[3] = {{8 | DH_ENTRY_SET, 1}};
 	struct dh_root root = {.slot = 1, .name = "x"};
 	struct dh_horizon horizon = {.seq = 1};
 	uint64_t seed, sum;
 
-	must(dh_super_init(&sb, DH_SIZE_MIN));
+	must(dh_super_init(&sb, DH_SIZE_MIN, 4, 64));
 	seed = dh_pool_seed(&sb);
 	sum = dh_record_checksum(&record, seed);
 	for (size_t i = 0; i < 56; i++) {
@@ -204,6 +205,16 @@ Test(format, each_checksum_covers_what_it_should)
 		((char *)&record)[i] ^= 1;
 	}
 	cr_assert_neq(dh_record_checksum(&record, seed + 1), sum, "another pool's record");
+
+	sum = dh_extent_checksum(entries, 3, seed, 7);
+	for (size_t i = 0; i < sizeof(entries); i++) {
+		((char *)entries)[i] ^= 1;
+		cr_assert_neq(dh_extent_checksum(entries, 3, seed, 7), sum, "byte %zu", i);
+		((char *)entries)[i] ^= 1;
+	}
+	cr_assert_neq(dh_extent_checksum(entries, 2, seed, 7), sum, "a part of it");
+	cr_assert_neq(dh_extent_checksum(entries, 3, seed, 8), sum, "another record's");
+	cr_assert_neq(dh_extent_checksum(entries, 3, seed + 1, 7), sum, "another pool's");
 
 	sum = dh_root_checksum(&root, 4096, seed);
 	root.slot = 2;
@@ -236,7 +247,7 @@ Test(format, superblock_with_a_wrong_layout)
 {
 	struct dh_superblock good;
 
-	must(dh_super_init(&good, DH_SIZE_MIN));
+	must(dh_super_init(&good, DH_SIZE_MIN, 4, 64));
 	cr_assert_eq(validate(&good), 0);
 	bad_field(header_size, 8192);
 	bad_field(size, DH_SIZE_MIN - DH_CHUNK_SIZE);
@@ -244,8 +255,12 @@ Test(format, superblock_with_a_wrong_layout)
 	bad_field(size, DH_SIZE_MAX + DH_CHUNK_SIZE);
 	bad_field(size, UINT64_C(1) << 40);	/* the table would lie elsewhere */
 	bad_field(chunk_size, 4096);
-	bad_field(lanes, DH_LANES + 1);
+	bad_field(lanes, 1);
+	bad_field(lanes, DH_LANES_MAX + 1);
 	bad_field(ring, 0);
+	bad_field(ring, DH_RING_MIN / 2);
+	bad_field(ring, DH_RING_MIN + 1);
+	bad_field(ring, DH_RING_MAX * 2);
 	bad_field(roots, DH_ROOTS + 1);
 	bad_field(log_offset, 0);
 	bad_field(table_offset, 0);

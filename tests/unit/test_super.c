@@ -29,6 +29,21 @@ static void check_content(unsigned flags)
 	daxheap_close(heap);
 }
 
+/* What daxheap_check() found. */
+static int findings[4];
+
+static void found(void *arg, const struct daxheap_finding *finding)
+{
+	(void)arg;
+	findings[finding->severity]++;
+}
+
+static int check(unsigned flags)
+{
+	memset(findings, 0, sizeof(findings));
+	return daxheap_check(pool_path("pool"), flags, found, NULL);
+}
+
 #define must_not_open(err, flags)                                                              \
 	do {                                                                                   \
 		struct daxheap *out = (void *)1;                                               \
@@ -48,9 +63,10 @@ static void each_byte(uint64_t place)
 		must_not_open(EBADMSG, i % 2 ? DAXHEAP_READ_ONLY : 0);
 		must_say("daxheap check --repair");
 		must_say(place ? "superblock copy" : "its copy is intact");
-		cr_assert_eq(daxheap_repair(pool_path("pool")), 1, "byte %llu: %s",
-			     (unsigned long long)i, daxheap_errormsg());
-		cr_assert_eq(daxheap_repair(pool_path("pool")), 0);
+		cr_assert_eq(check(0), 1, "byte %llu", (unsigned long long)i);
+		cr_assert_eq(check(DAXHEAP_CHECK_REPAIR), 0, "byte %llu", (unsigned long long)i);
+		cr_assert_eq(findings[DAXHEAP_REPAIRED], 1);
+		cr_assert_eq(check(0), 0);
 		/* The whole file is hashed now and then, what was repaired each time. */
 		if (i % 512 == 0)
 			cr_assert_eq(pool_hash("pool"), hash, "as it was");
@@ -82,7 +98,8 @@ Test(super, both_damaged)
 	must_not_open(EBADMSG, 0);
 	must_say("both damaged");
 	must_not_open(EBADMSG, DAXHEAP_READ_ONLY);
-	must_fail(EBADMSG, daxheap_repair(pool_path("pool")));
+	cr_assert_eq(check(DAXHEAP_CHECK_REPAIR), 1);
+	cr_assert_eq(findings[DAXHEAP_DAMAGE], 1);
 	cr_assert_eq(pool_hash("pool"), hash, "a refused repair changes nothing");
 }
 
@@ -113,7 +130,7 @@ Test(super, truncated)
 			must_say("truncated");
 		/* The copy alone is beyond help when the rest is gone. */
 		if (lengths[i] == DH_COPY_OFFSET)
-			must_fail(EBADMSG, daxheap_repair(pool_path("pool")));
+			cr_assert_eq(check(DAXHEAP_CHECK_REPAIR), 1);
 		unlink(pool_path("pool"));
 	}
 }
@@ -160,7 +177,7 @@ Test(super, another_version)
 	must_not_open(EPROTONOSUPPORT, 0);
 	must_say("newer");
 	must_not_open(EPROTONOSUPPORT, DAXHEAP_READ_ONLY);
-	must_fail(EPROTONOSUPPORT, daxheap_repair(pool_path("pool")));
+	must_fail(EPROTONOSUPPORT, check(DAXHEAP_CHECK_REPAIR));
 }
 
 Test(super, unknown_incompatible_feature)

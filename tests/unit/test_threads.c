@@ -117,7 +117,6 @@ static void race(unsigned threads, bool shared, unsigned steps)
 	daxheap_ref *slots = pool_publish(heap, pool_root(heap, "t"), SLOTS * 8, 0);
 	struct worker workers[64] = {0};
 	atomic_uint races_lost = 0;
-	struct daxheap_info info;
 
 	for (unsigned i = 0; i < threads; i++) {
 		workers[i] = (struct worker){
@@ -134,8 +133,7 @@ static void race(unsigned threads, bool shared, unsigned steps)
 			     strerror(-workers[i].failed));
 	}
 	check(heap);
-	must(daxheap_get_info(heap, &info));
-	cr_assert_eq(info.reserved_blocks, 0, "no reservation is lost");
+	cr_assert_eq(pool_stats(heap).reserved_blocks, 0, "no reservation is lost");
 	pool_copy("pool", "copy");
 	copy = pool_open("copy", 0);
 	check(copy);
@@ -178,12 +176,14 @@ static void *step_through(void *arg)
 
 	while (!atomic_load(&reader->stop)) {
 		struct daxheap_block block = {0};
-		struct daxheap_info info;
+		struct daxheap_stats stats;
 		int more;
 
 		while ((more = daxheap_next(reader->heap, &block)) > 0)
 			;
-		if (more < 0 || daxheap_get_info(reader->heap, &info))
+		if (!more)
+			more = daxheap_get_stats(reader->heap, &stats);
+		if (more)
 			reader->failed = more;
 	}
 	return NULL;

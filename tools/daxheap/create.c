@@ -5,6 +5,16 @@
 #include "daxheap.h"
 #include "daxheap_cli.h"
 
+static void print_json(const char *pool, const struct daxheap_info *info)
+{
+	struct json_object *top = json_object_new_object();
+
+	cli_add_string(top, "pool", pool);
+	cli_add_number(top, "size_bytes", info->size);
+	cli_add_string(top, "durability", daxheap_durability_name(info->durability));
+	cli_print_json(top);
+}
+
 int cli_create(const struct cli_args *args)
 {
 	struct daxheap_info info;
@@ -15,9 +25,13 @@ int cli_create(const struct cli_args *args)
 	if (err)
 		return cli_fail(err);
 	err = daxheap_get_info(heap, &info);
-	if (!err)
+	daxheap_close(heap);
+	if (err)
+		return cli_fail(err);
+	if (args->json)
+		print_json(args->pool, &info);
+	else
 		printf("%s: %llu MiB, %s\n", args->pool, (unsigned long long)(info.size >> 20),
 		       daxheap_durability_name(info.durability));
-	daxheap_close(heap);
-	return err ? cli_fail(err) : EXIT_SUCCESS;
+	return EXIT_SUCCESS;
 }

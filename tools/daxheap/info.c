@@ -50,24 +50,17 @@ static void print_json(const char *pool, const struct findings *found)
 	struct json_object *top = json_object_new_object();
 	struct json_object *where = json_object_new_object();
 
-	json_object_object_add(top, "pool", json_object_new_string(pool));
-	json_object_object_add(top, "uuid", json_object_new_string(found->uuid));
-	json_object_object_add(top, "created", json_object_new_string(found->created));
-	json_object_object_add(top, "format_version",
-			       json_object_new_int64(info->format_version));
-	json_object_object_add(top, "size_bytes", json_object_new_uint64(info->size));
-	json_object_object_add(top, "live_blocks", json_object_new_uint64(info->live_blocks));
-	json_object_object_add(top, "live_bytes", json_object_new_uint64(info->live_bytes));
-	json_object_object_add(top, "to_replay", json_object_new_uint64(info->replayed));
-	json_object_object_add(where, "fs_type", json_object_new_string(place->fs_type));
-	json_object_object_add(where, "mount_options",
-			       json_object_new_string(place->mount_options));
-	json_object_object_add(where, "block_device",
-			       json_object_new_string(place->block_device));
-	json_object_object_add(where, "namespace",
-			       json_object_new_string(place->namespace_name));
-	json_object_object_add(where, "persistence_domain",
-			       json_object_new_string(place->persistence_domain));
+	cli_add_string(top, "pool", pool);
+	cli_add_string(top, "uuid", found->uuid);
+	cli_add_string(top, "created", found->created);
+	cli_add_number(top, "format_version", info->format_version);
+	cli_add_number(top, "size_bytes", info->size);
+	cli_add_number(top, "to_replay", info->replayed);
+	cli_add_string(where, "fs_type", place->fs_type);
+	cli_add_string(where, "mount_options", place->mount_options);
+	cli_add_string(where, "block_device", place->block_device);
+	cli_add_string(where, "namespace", place->namespace_name);
+	cli_add_string(where, "persistence_domain", place->persistence_domain);
 	json_object_object_add(where, "dax", json_object_new_boolean(place->dax));
 	json_object_object_add(top, "place", where);
 	cli_print_json(top);
@@ -83,8 +76,6 @@ static void print_text(const char *pool, const struct findings *found)
 	printf("created       %s\n", found->created);
 	printf("format        %u\n", info->format_version);
 	printf("size          %llu MiB\n", (unsigned long long)(info->size >> 20));
-	printf("live          %llu blocks, %llu bytes\n",
-	       (unsigned long long)info->live_blocks, (unsigned long long)info->live_bytes);
 	printf("to replay     %llu log records%s\n", (unsigned long long)info->replayed,
 	       info->replayed ? " (the pool was not closed; the next open does it)" : "");
 	printf("file system   %s (%s)\n", place->fs_type, place->mount_options);

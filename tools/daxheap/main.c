@@ -8,24 +8,34 @@
 #include "daxheap.h"
 #include "daxheap_cli.h"
 
-enum { OPT_REPAIR = 0x100, OPT_REQUIRE_MAP_SYNC };
+enum { OPT_REPAIR = 0x100, OPT_REQUIRE_MAP_SYNC, OPT_TAG, OPT_SIZE, OPT_SUMMARY };
+
+#define JSON_OPTION {"json", 'j', NULL, 0, "Print the result as JSON", 0}
 
 static const struct argp_option create_options[] = {
+	JSON_OPTION,
 	{"require-map-sync", OPT_REQUIRE_MAP_SYNC, NULL, 0,
 	 "Fail where MAP_SYNC can't be had, instead of falling to msync", 0},
 	{0},
 };
 
-static const struct argp_option info_options[] = {
-	{"json", 'j', NULL, 0, "Print the result as JSON", 0},
+static const struct argp_option json_options[] = {
+	JSON_OPTION,
 	{0},
 };
 
 static const struct argp_option check_options[] = {
-	{"json", 'j', NULL, 0, "Print the result as JSON", 0},
+	JSON_OPTION,
 	{"repair", OPT_REPAIR, NULL, 0,
-	 "Put an intact superblock copy in place of a damaged superblock first, or the other "
-	 "way round", 0},
+	 "Put right what can be put right without losing a live block", 0},
+	{0},
+};
+
+static const struct argp_option ls_options[] = {
+	JSON_OPTION,
+	{"tag", OPT_TAG, "TAG", 0, "Only blocks with this tag", 0},
+	{"size", OPT_SIZE, "SIZE", 0, "Only blocks with so many usable bytes", 0},
+	{"summary", OPT_SUMMARY, "tag|size", 0, "Count them by tag or size", 0},
 	{0},
 };
 
@@ -40,18 +50,26 @@ struct verb {
 
 static const struct verb verbs[] = {
 	{"create", "POOL SIZE",
-	 "Make a new pool of SIZE bytes (suffixes K, M, G, T), all of it allocated."
+	 "Make a new pool of SIZE bytes (suffixes K, M, G, T)."
 	 "\v  daxheap create /mnt/pmem/pool 1G\n"
 	 "  daxheap create --require-map-sync /mnt/pmem/pool 512M",
 	 2, create_options, cli_create},
 	{"info", "POOL",
 	 "Tell what the pool is, what lies under it, and how durable it is there."
 	 "\v  daxheap info /mnt/pmem/pool\n  daxheap info --json /mnt/pmem/pool",
-	 1, info_options, cli_info},
+	 1, json_options, cli_info},
 	{"check", "POOL",
-	 "Check superblock, log and all words of the heap.  Changes nothing without --repair."
+	 "Check every structure of the pool.  Changes nothing without --repair."
 	 "\v  daxheap check /mnt/pmem/pool\n  daxheap check --repair /mnt/pmem/pool",
 	 1, check_options, cli_check},
+	{"ls", "POOL",
+	 "List the live blocks, or count them by tag or size."
+	 "\v  daxheap ls --tag 7 /mnt/pmem/pool\n  daxheap ls --summary=size /mnt/pmem/pool",
+	 1, ls_options, cli_ls},
+	{"stat", "POOL",
+	 "Tell what is in use and what is free, by size class."
+	 "\v  daxheap stat /mnt/pmem/pool\n  daxheap stat --json /mnt/pmem/pool",
+	 1, json_options, cli_stat},
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -59,6 +77,30 @@ struct parse_state {
 	const struct verb *verb;
 	struct cli_args args;
 };
+
+static bool parse_tag(const char *text, int *tag)
+{
+	unsigned long value;
+	char *end;
+
+	errno = 0;
+	value = strtoul(text, &end, 0);
+	if (errno || end == text || *end || *text == '-' || value > UINT16_MAX)
+		return false;
+	*tag = (int)value;
+	return true;
+}
+
+static bool parse_summary(const char *text, enum cli_summary *summary)
+{
+	if (!strcmp(text, "tag"))
+		*summary = CLI_BY_TAG;
+	else if (!strcmp(text, "size"))
+		*summary = CLI_BY_SIZE;
+	else
+		return false;
+	return true;
+}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -75,6 +117,18 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_REQUIRE_MAP_SYNC:
 		args->require_map_sync = true;
+		return 0;
+	case OPT_TAG:
+		if (!parse_tag(arg, &args->tag))
+			argp_error(state, "'%s' is no tag: give a number up to 65535", arg);
+		return 0;
+	case OPT_SIZE:
+		if (!cli_parse_size(arg, &args->size) || !args->size)
+			argp_error(state, "'%s' is no size: give it as 64, 4K, …", arg);
+		return 0;
+	case OPT_SUMMARY:
+		if (!parse_summary(arg, &args->summary))
+			argp_error(state, "'%s' is no kind of summary: tag or size", arg);
 		return 0;
 	case ARGP_KEY_ARG:
 		if ((int)state->arg_num >= wanted)
@@ -100,7 +154,9 @@ static int usage(FILE *to, int status)
 	      "\n"
 	      "  create POOL SIZE   make a pool\n"
 	      "  info POOL          what it is, what lies under it, how durable it is there\n"
-	      "  check POOL         find damage; --repair restores a superblock\n"
+	      "  check POOL         find damage; --repair puts right what can be\n"
+	      "  ls POOL            the live blocks, by tag or size\n"
+	      "  stat POOL          what is in use and what is free, by size class\n"
 	      "\n"
 	      "daxheap VERB --help tells more; daxheap(1) lists the exit codes.\n", to);
 	return status;
@@ -120,7 +176,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < VERBS; i++) {
 		struct argp argp = {verbs[i].options, parse, verbs[i].args, verbs[i].doc,
 				    NULL, NULL, NULL};
-		struct parse_state parsed = {.verb = &verbs[i]};
+		struct parse_state parsed = {.verb = &verbs[i], .args.tag = -1};
 		char program[64];
 
 		if (strcmp(name, verbs[i].name))
@@ -170,6 +226,16 @@ void cli_print_json(struct json_object *object)
 						    JSON_C_TO_STRING_SPACED |
 						    JSON_C_TO_STRING_NOSLASHESCAPE));
 	json_object_put(object);
+}
+
+void cli_add_number(struct json_object *object, const char *key, uint64_t value)
+{
+	json_object_object_add(object, key, json_object_new_uint64(value));
+}
+
+void cli_add_string(struct json_object *object, const char *key, const char *value)
+{
+	json_object_object_add(object, key, json_object_new_string(value));
 }
 
 bool cli_parse_size(const char *text, uint64_t *size)

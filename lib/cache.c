@@ -1,0 +1,535 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cache.h"
+#include "error.h"
+
+#define EMPTY_UNITS_MAX	64u	/* units of empty spans that a cache keeps */
+#define DEFERRED_MAX	(UINT64_C(1) << 20)	/* bytes that may wait for the horizon */
+#define FULL_LOOKS	8u	/* full spans in which a refill looks for remote blocks */
+
+__thread struct dh_tls dh_tls;
+
+/* --- spans of the cache --- */
+
+static atomic_uint_fast64_t no_words[1];
+/* Stands for a current span where there is none. */
+static struct dh_span no_span = {.free = no_words, .remote = no_words};
+
+static void add_to_all(struct dh_cache *cache, struct dh_span *span)
+{
+	span->all_prev = NULL;
+	span->all_next = cache->all;
+	if (cache->all)
+		cache->all->all_prev = span;
+	cache->all = span;
+}
+
+static void remove_from_all(struct dh_cache *cache, struct dh_span *span)
+{
+	if (span->all_prev)
+		span->all_prev->all_next = span->all_next;
+	else
+		cache->all = span->all_next;
+	if (span->all_next)
+		span->all_next->all_prev = span->all_prev;
+}
+
+/* From the list that it is in; it is not current. */
+static void unlist(struct dh_cache *cache, struct dh_span *span)
+{
+	if (span->state == DH_SPAN_LISTED)
+		dh_span_list_remove(&cache->partial[span->class], span);
+	else if (span->state == DH_SPAN_FULL)
+		dh_span_list_remove(&cache->full[span->class], span);
+	if (span->empty)
+		cache->empty_units -= span->units;
+	span->empty = false;
+	span->state = DH_SPAN_ALONE;
+}
+
+static void give_up(struct dh_cache *cache, struct dh_span *span)
+{
+	unlist(cache, span);
+	remove_from_all(cache, span);
+	dh_space_give_span(&cache->heap->space, span);
+}
+
+/*
+ * Puts a span that is not current into the list that it belongs to.  An empty one is kept for
+ * the next block of its class, up to a number of them.
+ */
+static void settle(struct dh_cache *cache, struct dh_span *span)
+{
+	unlist(cache, span);
+	if (span->used == span->blocks) {
+		dh_span_list_add_last(&cache->full[span->class], span);
+		span->state = DH_SPAN_FULL;
+		return;
+	}
+	if (!span->used && cache->empty_units + span->units > EMPTY_UNITS_MAX) {
+		give_up(cache, span);
+		return;
+	}
+	dh_span_list_add_first(&cache->partial[span->class], span);
+	span->state = DH_SPAN_LISTED;
+	if (!span->used) {
+		span->empty = true;
+		cache->empty_units += span->units;
+	}
+}
+
+/* The span's next word with a free block; false if there is none. */
+static bool move_cursor(struct dh_span *span)
+{
+	unsigned words = (span->blocks + 63) / 64;
+
+	for (unsigned i = 0; i < words; i++) {
+		unsigned at = span->cursor + i < words ? span->cursor + i :
+							 span->cursor + i - words;
+
+		if (atomic_load_explicit(&span->free[at], memory_order_relaxed)) {
+			span->cursor = at;
+			return true;
+		}
+	}
+	return false;
+}
+
+static unsigned tagged_index(unsigned class, uint16_t tag)
+{
+	return (class + tag * 7u) % DH_TAGGED;
+}
+
+static struct dh_span *find_partial(struct dh_cache *cache, unsigned class, uint16_t tag)
+{
+	struct dh_span *span = cache->partial[class].first;
+
+	while (span && span->tag != tag)
+		span = span->next;
+	return span;
+}
+
+/* Looks for blocks that others gave back, in some of the full spans. */
+static void collect_full(struct dh_cache *cache, unsigned class, unsigned looks)
+{
+	struct dh_span_list *full = &cache->full[class];
+	struct dh_span *span = full->first, *last = full->last, *next;
+
+	for (; span && looks--; span = next) {
+		next = span == last ? NULL : span->next;
+		if (dh_span_collect(span)) {
+			settle(cache, span);
+			return;
+		}
+		dh_span_list_remove(full, span);
+		dh_span_list_add_last(full, span);
+	}
+}
+
+static bool give_up_empties(struct dh_cache *cache)
+{
+	bool any = false;
+	struct dh_span *span, *next;
+
+	for (span = cache->all; span; span = next) {
+		next = span->all_next;
+		dh_span_collect(span);
+		if (span->used) {
+			if (span->state == DH_SPAN_FULL)
+				settle(cache, span);
+			continue;
+		}
+		if (span->state == DH_SPAN_CURRENT) {
+			struct dh_span **current = span->tag ?
+				&cache->tagged[tagged_index(span->class, span->tag)] :
+				&cache->current[span->class];
+
+			*current = &no_span;
+		}
+		give_up(cache, span);
+		any = true;
+	}
+	return any;
+}
+
+static int take_span(struct dh_cache *cache, unsigned class, uint16_t tag,
+		     struct dh_span **span)
+{
+	struct dh_space *space = &cache->heap->space;
+	int err = dh_space_take_span(space, &cache->traffic, cache, class, tag, span);
+
+	if (err != -ENOMEM && err != -ENOSPC)
+		return err;
+	if (dh_cache_reclaim(cache))
+		err = dh_space_take_span(space, &cache->traffic, cache, class, tag, span);
+	return err;
+}
+
+int dh_cache_refill(struct dh_cache *cache, unsigned class, uint16_t tag,
+		    struct dh_span **current)
+{
+	struct dh_span *span = *current;
+	int err;
+
+	if (span->class == class && span->tag == tag && span != &no_span &&
+	    (move_cursor(span) || (dh_span_collect(span) && move_cursor(span))))
+		return 0;
+	*current = &no_span;
+	if (span != &no_span)
+		settle(cache, span);
+	span = find_partial(cache, class, tag);
+	if (!span) {
+		collect_full(cache, class, FULL_LOOKS);
+		span = find_partial(cache, class, tag);
+	}
+	if (!span) {
+		err = take_span(cache, class, tag, &span);
+		if (err)
+			return err;
+		add_to_all(cache, span);
+	}
+	unlist(cache, span);
+	span->state = DH_SPAN_CURRENT;
+	*current = span;
+	move_cursor(span);
+	return 0;
+}
+
+int dh_cache_reserve(struct dh_cache *cache, unsigned class, uint16_t tag, uint64_t *offset)
+{
+	struct dh_span **current = &cache->current[class];
+	struct dh_span *span;
+	uint64_t free;
+	int err;
+
+	if (tag)
+		current = &cache->tagged[tagged_index(class, tag)];
+	span = *current;
+	free = atomic_load_explicit(&span->free[span->cursor], memory_order_relaxed);
+	if (__builtin_expect(!free || span->class != class || span->tag != tag, 0)) {
+		err = dh_cache_refill(cache, class, tag, current);
+		if (err)
+			return err;
+		span = *current;
+		free = atomic_load_explicit(&span->free[span->cursor], memory_order_relaxed);
+	}
+	*offset = dh_span_take(span, free);
+	return 0;
+}
+
+/* --- giving back --- */
+
+/* By another thread than the owner; the owner may give the span up at the same time. */
+static void release_remote(struct dh_cache *cache, struct dh_span *span, uint64_t index)
+{
+	atomic_fetch_or(&span->remote[index / 64], UINT64_C(1) << index % 64);
+	if (!atomic_load(&span->owner))
+		dh_space_collect_nobodys(&cache->heap->space, span);
+}
+
+static void release_own(struct dh_cache *cache, struct dh_span *span, uint64_t index)
+{
+	atomic_uint_fast64_t *word = &span->free[index / 64];
+
+	atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) |
+					    UINT64_C(1) << index % 64, memory_order_relaxed);
+	span->used--;
+	if (span->state != DH_SPAN_CURRENT && (span->state == DH_SPAN_FULL || !span->used))
+		settle(cache, span);
+}
+
+void dh_cache_release(struct dh_cache *cache, const struct dh_found *found)
+{
+	if (__builtin_expect(!found->span, 0))
+		dh_space_release_huge(&cache->heap->space, found->offset);
+	else if (__builtin_expect(atomic_load_explicit(&found->span->owner,
+						       memory_order_relaxed) == cache, 1))
+		release_own(cache, found->span, found->index);
+	else
+		release_remote(cache, found->span, found->index);
+}
+
+static void raise(atomic_uint_fast64_t *to, uint64_t seq)
+{
+	uint64_t seen = atomic_load_explicit(to, memory_order_relaxed);
+
+	while (seen < seq && !atomic_compare_exchange_weak(to, &seen, seq))
+		;
+}
+
+void dh_cache_note_freed(struct dh_cache *cache, const struct dh_found *found, uint64_t seq)
+{
+	if (!found->span)
+		raise(&found->huge->last_seq, seq);
+	else if (atomic_load_explicit(&found->span->owner, memory_order_relaxed) == cache)
+		atomic_store_explicit(&found->span->freed_seq,
+				      dh_max(seq, atomic_load_explicit(&found->span->freed_seq,
+								       memory_order_relaxed)),
+				      memory_order_relaxed);
+	else
+		raise(&found->span->remote_freed_seq, seq);
+}
+
+/* --- blocks that wait for the horizon --- */
+
+static bool release_deferred(struct dh_cache *cache)
+{
+	uint64_t horizon = dh_durable_horizon(&cache->heap->log);
+	bool any = false;
+
+	while (cache->deferred_count) {
+		struct dh_deferred *first = &cache->deferred[cache->deferred_first];
+		struct dh_found found;
+
+		if (first->seq > horizon)
+			break;
+		if (!dh_find(&cache->heap->space, first->offset, &found))
+			dh_cache_release(cache, &found);
+		cache->deferred_bytes -= first->size;
+		cache->deferred_first = (cache->deferred_first + 1) % cache->deferred_capacity;
+		cache->deferred_count--;
+		any = true;
+	}
+	return any;
+}
+
+static int grow_deferred(struct dh_cache *cache)
+{
+	uint32_t capacity = cache->deferred_capacity ? 2 * cache->deferred_capacity : 64;
+	struct dh_deferred *deferred = malloc(capacity * sizeof(*deferred));
+
+	if (!deferred)
+		return dh_fail(ENOMEM, "no memory");
+	for (uint32_t i = 0; i < cache->deferred_count; i++)
+		deferred[i] = cache->deferred[(cache->deferred_first + i) %
+					      cache->deferred_capacity];
+	free(cache->deferred);
+	cache->deferred = deferred;
+	cache->deferred_first = 0;
+	cache->deferred_capacity = capacity;
+	return 0;
+}
+
+int dh_cache_prepare_defer(struct dh_cache *cache)
+{
+	int err = 0;
+
+	if (cache->deferred_bytes > DEFERRED_MAX)
+		err = dh_log_settle(&cache->heap->log, &cache->traffic);
+	if (err)
+		return err;
+	release_deferred(cache);
+	return cache->deferred_count < cache->deferred_capacity ? 0 : grow_deferred(cache);
+}
+
+void dh_cache_defer(struct dh_cache *cache, uint64_t offset, uint64_t size, uint64_t seq)
+{
+	uint32_t at = (cache->deferred_first + cache->deferred_count++) %
+		      cache->deferred_capacity;
+
+	cache->deferred[at] = (struct dh_deferred){seq, offset, size};
+	cache->deferred_bytes += size;
+}
+
+bool dh_cache_reclaim(struct dh_cache *cache)
+{
+	bool any = false;
+
+	if (cache->deferred_count && !dh_log_settle(&cache->heap->log, &cache->traffic))
+		any = release_deferred(cache);
+	return give_up_empties(cache) || any;
+}
+
+/* --- threads that come and go --- */
+
+static struct dh_lock registry = {.rank = DH_RANK_REGISTRY};
+static pthread_key_t key;
+static pthread_once_t key_once = PTHREAD_ONCE_INIT;
+static bool key_made;
+/* The caches of the calling thread; the key's value is its address. */
+static __thread struct dh_cache *of_thread;
+
+static void empty_cache(struct dh_cache *cache)
+{
+	/* Blocks that still wait for the horizon are the next thread's that takes the cache. */
+	release_deferred(cache);
+	for (unsigned class = 0; class < DH_CLASSES; class++)
+		cache->current[class] = &no_span;
+	for (unsigned i = 0; i < DH_TAGGED; i++)
+		cache->tagged[i] = &no_span;
+	while (cache->all)
+		give_up(cache, cache->all);
+	dh_log_leave(&cache->heap->log, cache->lane, &cache->traffic);
+}
+
+/* The registry is not locked while spans are given back, which may wait for other threads;
+ * dh_caches_close() waits for it. */
+static void thread_exits(void *value)
+{
+	struct dh_cache *cache;
+
+	(void)value;
+	dh_lock(&registry);
+	dh_tls = (struct dh_tls){0};
+	while ((cache = of_thread)) {
+		of_thread = cache->next_of_thread;
+		cache->thread = NULL;
+		cache->exiting = true;
+		dh_unlock(&registry);
+		empty_cache(cache);
+		dh_lock(&registry);
+		cache->lane = NULL;
+		cache->exiting = false;
+	}
+	dh_unlock(&registry);
+}
+
+static void make_key(void)
+{
+	key_made = !pthread_key_create(&key, thread_exits);
+}
+
+static struct dh_cache *new_cache(struct daxheap *heap)
+{
+	struct dh_cache *cache = aligned_alloc(DH_LINE_SIZE, sizeof(*cache));
+
+	if (!cache)
+		return NULL;
+	memset(cache, 0, sizeof(*cache));
+	cache->heap = heap;
+	cache->next_in_heap = heap->caches;
+	heap->caches = cache;
+	for (unsigned class = 0; class < DH_CLASSES; class++)
+		cache->current[class] = &no_span;
+	for (unsigned i = 0; i < DH_TAGGED; i++)
+		cache->tagged[i] = &no_span;
+	return cache;
+}
+
+static struct dh_cache *idle_cache(struct daxheap *heap)
+{
+	struct dh_cache *cache = heap->caches;
+
+	while (cache && (cache->thread || cache->exiting))
+		cache = cache->next_in_heap;
+	return cache ? cache : new_cache(heap);
+}
+
+/* One that no other cache has, or the last one, which is shared. */
+static struct dh_lane *free_lane(struct daxheap *heap)
+{
+	struct dh_log *log = &heap->log;
+
+	for (unsigned i = 0; i < log->lane_count - 1; i++) {
+		struct dh_cache *cache = heap->caches;
+
+		while (cache && cache->lane != &log->lanes[i])
+			cache = cache->next_in_heap;
+		if (!cache)
+			return &log->lanes[i];
+	}
+	return &log->lanes[log->lane_count - 1];
+}
+
+/* Under the registry's lock. */
+static struct dh_cache *add_cache(struct daxheap *heap)
+{
+	struct dh_cache *cache = idle_cache(heap);
+
+	if (!cache)
+		return NULL;
+	cache->lane = free_lane(heap);
+	cache->thread = &of_thread;
+	cache->next_of_thread = of_thread;
+	of_thread = cache;
+	return cache;
+}
+
+struct dh_cache *dh_cache_find(struct daxheap *heap, int *err)
+{
+	struct dh_cache *cache;
+
+	*err = dh_check_writable(heap);
+	if (*err)
+		return NULL;
+	pthread_once(&key_once, make_key);
+	/* So that thread_exits() is called. */
+	if (!key_made || pthread_setspecific(key, &of_thread)) {
+		*err = dh_fail(ENOMEM, "no memory for the thread");
+		return NULL;
+	}
+	dh_lock(&registry);
+	cache = of_thread;
+	while (cache && cache->heap != heap)
+		cache = cache->next_of_thread;
+	if (!cache)
+		cache = add_cache(heap);
+	dh_unlock(&registry);
+	if (!cache)
+		*err = dh_fail(ENOMEM, "no memory for the thread");
+	else
+		dh_tls = (struct dh_tls){heap->id, cache};
+	return cache;
+}
+
+static void leave_thread(struct dh_cache *cache)
+{
+	struct dh_cache **at = cache->thread;
+
+	while (at && *at != cache)
+		at = &(*at)->next_of_thread;
+	if (at)
+		*at = cache->next_of_thread;
+}
+
+static bool any_exiting(const struct daxheap *heap)
+{
+	const struct dh_cache *cache = heap->caches;
+
+	while (cache && !cache->exiting)
+		cache = cache->next_in_heap;
+	return cache != NULL;
+}
+
+void dh_caches_close(struct daxheap *heap)
+{
+	dh_lock(&registry);
+	for (unsigned round = 0; any_exiting(heap); round++) {
+		dh_unlock(&registry);
+		dh_wait(round);
+		dh_lock(&registry);
+	}
+	while (heap->caches) {
+		struct dh_cache *cache = heap->caches;
+
+		heap->caches = cache->next_in_heap;
+		leave_thread(cache);
+		free(cache->deferred);
+		free(cache);
+	}
+	dh_unlock(&registry);
+}
+
+void dh_caches_forked(void)
+{
+	/* The parent's threads, and their locks, are not here. */
+	dh_lock_init(&registry, DH_RANK_REGISTRY);
+	dh_tls = (struct dh_tls){0};
+	of_thread = NULL;
+}
+
+void dh_caches_traffic(struct daxheap *heap, uint64_t *fences, uint64_t *flushed_lines)
+{
+	*fences = atomic_load(&heap->traffic.fences);
+	*flushed_lines = atomic_load(&heap->traffic.flushed_lines);
+	dh_lock(&registry);
+	for (struct dh_cache *cache = heap->caches; cache; cache = cache->next_in_heap) {
+		*fences += atomic_load(&cache->traffic.fences);
+		*flushed_lines += atomic_load(&cache->traffic.flushed_lines);
+	}
+	dh_unlock(&registry);
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Reservations: alloc, cancel, and what they have. */
+#include <errno.h>
+#include <string.h>
+
+#include "change.h"
+
+#define ALIGNMENT_MAX	DH_CHUNK_SIZE
+/* Spans of more than a block start at units; blocks of one class are aligned to what divides
+ * their size, up to that. */
+#define ALIGNMENT_IN_SPANS DH_UNIT_SIZE
+
+static int reserve_huge(struct dh_cache *cache, size_t size, uint16_t tag, uint64_t *offset)
+{
+	struct dh_space *space = &cache->heap->space;
+	int err = dh_space_reserve_huge(space, &cache->traffic, size, tag, offset);
+
+	if ((err == -ENOMEM || err == -ENOSPC) && dh_cache_reclaim(cache))
+		err = dh_space_reserve_huge(space, &cache->traffic, size, tag, offset);
+	return err;
+}
+
+static int reserve(struct daxheap *heap, size_t size, uint16_t tag, void **block)
+{
+	uint64_t offset;
+	int err;
+	struct dh_cache *cache = dh_cache_of(heap, &err);
+
+	if (__builtin_expect(!cache, 0))
+		return err;
+	if (__builtin_expect(size - 1 < DH_CLASS_SIZE_MAX, 1))
+		err = dh_cache_reserve(cache, dh_class_of(size), tag, &offset);
+	else if (!size)
+		err = dh_fail(EINVAL, "a block has at least 1 byte");
+	else
+		err = reserve_huge(cache, size, tag, &offset);
+	if (__builtin_expect(!err, 1))
+		*block = heap->base + offset;
+	return err;
+}
+
+DAXHEAP_API int daxheap_alloc(struct daxheap *heap, size_t size, void **block)
+{
+	return reserve(heap, size, 0, block);
+}
+
+DAXHEAP_API int daxheap_calloc(struct daxheap *heap, size_t count, size_t size, void **block)
+{
+	size_t bytes;
+	int err;
+
+	if (__builtin_mul_overflow(count, size, &bytes))
+		return dh_fail(EINVAL, "%zu elements of %zu bytes are more than there can be",
+			       count, size);
+	err = reserve(heap, bytes, 0, block);
+	if (!err)
+		memset(*block, 0, bytes);
+	return err;
+}
+
+DAXHEAP_API int daxheap_alloc_as(struct daxheap *heap, size_t size, size_t alignment,
+				 uint16_t tag, void **block)
+{
+	if (alignment & (alignment - 1) || alignment > ALIGNMENT_MAX)
+		return dh_fail(EINVAL, "an alignment is a power of two up to 2 MiB, not %zu",
+			       alignment);
+	/* A multiple of the alignment has a class whose size is one as well. */
+	if (alignment && size) {
+		if (size > SIZE_MAX - alignment)
+			size = SIZE_MAX;
+		else
+			size = (size + alignment - 1) & ~(alignment - 1);
+	}
+	/* A huge block is aligned to its chunk. */
+	if (alignment > ALIGNMENT_IN_SPANS && size && size <= DH_CLASS_SIZE_MAX)
+		size = DH_CLASS_SIZE_MAX + 1;
+	return reserve(heap, size, tag, block);
+}
+
+static int give_back(struct dh_cache *cache, void *at)
+{
+	struct dh_found found;
+	int err = dh_find_start(cache->heap, at, &found);
+
+	if (__builtin_expect(err, 0))
+		return err;
+	/* Spans without a live block are not looked up on media. */
+	if (__builtin_expect(!dh_found_used(&found), 0))
+		return dh_not_reserved(at, &found);
+	if (!found.span || atomic_load_explicit(&found.span->has_live, memory_order_relaxed))
+		if (dh_found_live(&found))
+			return dh_not_reserved(at, &found);
+	dh_cache_release(cache, &found);
+	return 0;
+}
+
+DAXHEAP_API int daxheap_cancel(struct daxheap *heap, void *at)
+{
+	int err;
+	struct dh_cache *cache = dh_cache_of(heap, &err);
+
+	return __builtin_expect(cache != NULL, 1) ? give_back(cache, at) : err;
+}
+
+DAXHEAP_API int64_t daxheap_usable_size(struct daxheap *heap, const void *at)
+{
+	struct dh_found found;
+	int err = dh_check_usable(heap);
+
+	if (!err)
+		err = dh_find_start(heap, at, &found);
+	if (err)
+		return err;
+	if (!dh_found_used(&found))
+		return dh_fail(EINVAL, "the block at %p is free", at);
+	return (int64_t)dh_found_size(&found);
+}

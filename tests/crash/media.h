@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A shadow of the media: what is known to be persisted, and what may be.
+ *
+ * A word that was stored to may have any of the values that it held since its line was last
+ * flushed and fenced, or the one that was persisted then; words are independent of each other,
+ * also inside a line.  What a thread flushed becomes persisted with a fence of the same thread,
+ * as of the time of the flush.
+ *
+ * Images of a media lie in a file of its own, which holds what is persisted while none is
+ * tried.  The media of a recovery is made from the one whose image is recovered; it follows it
+ * by the words that differ, so that no pool is ever copied.
+ */
+#ifndef CRASH_MEDIA_H
+#define CRASH_MEDIA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define POOL_SIZE	(UINT64_C(8) << 20)
+#define POOL_WORDS	(POOL_SIZE / 8)
+#define WORDS_OF_LINE	8u
+
+/* Who may flush: the actors, the main thread, and one more for a foreign flush. */
+#define FLUSHERS	5u
+#define FLUSHER_MAIN	3u
+#define FLUSHER_FOREIGN	4u
+
+/* Of more values than these the oldest are forgotten. */
+#define VALUES_MAX	24u
+
+/* A word that was stored to since its line was last persisted. */
+struct unsettled {
+	uint32_t word;
+	uint8_t count;
+	uint8_t flushed[FLUSHERS];	/* by each: so many values, and not fenced */
+	uint32_t times[VALUES_MAX];	/* of the stores */
+	uint64_t values[VALUES_MAX];	/* the newest last */
+};
+
+/* A pool file as its pages that are not zero. */
+struct template {
+	unsigned count;
+	uint32_t *pages;		/* their numbers */
+	char (*bytes)[4096];
+};
+
+struct media {
+	uint64_t *persisted;
+	uint64_t *image;		/* the image file, mapped */
+	char path[32];
+	uint32_t *index;		/* of each word in `list`, plus 1; 0: settled */
+	struct unsettled *list;
+	unsigned count, max;
+	uint32_t time;			/* counts stores */
+	uint64_t hash;			/* of what is persisted */
+	struct media *above;		/* whose images this one recovers */
+	struct media *below;
+	/* Words that may differ from what is persisted in `above`. */
+	uint32_t *stale;
+	unsigned stale_count, stale_max;
+};
+
+/* In front of all words, the hash of a pool. */
+uint64_t media_word_hash(uint32_t word, uint64_t value);
+
+/* A file of the template's pages; its descriptor, and where it is mapped. */
+int media_file(const struct template *template, void **mapped);
+
+void media_init(struct media *media, const struct template *template, struct media *above);
+
+/* Starts as all that is persisted in `above`, with nothing unsettled. */
+void media_follow(struct media *media);
+/* After that: @word has @value on media. */
+void media_set(struct media *media, uint32_t word, uint64_t value);
+/* Or: the same words are unsettled as in `above`, flushed by nobody. */
+void media_inherit(struct media *media);
+
+/* @at is where the pool has the bytes that were stored. */
+void media_store(struct media *media, uint64_t offset, size_t size, const void *at);
+void media_flush(struct media *media, unsigned flusher, uint64_t offset, size_t size);
+void media_fence(struct media *media, unsigned flusher);
+/* A new thread takes the place of an old one: what that one flushed it never fenced. */
+void media_new_flusher(struct media *media, unsigned flusher);
+
+/* First byte of the pool at @base that did not come by media_store(), or UINT64_MAX. */
+uint64_t media_compare(const struct media *media, const char *base, bool everything);
+/* The same for the image file, while no image lies in it. */
+uint64_t media_compare_image(const struct media *media);
+/* Pages that were ever stored to are compared each time, the others with everything. */
+void media_touch(uint64_t offset, size_t size);
+
+#endif
