@@ -72,16 +72,19 @@ static int make_room(struct daxheap_action *action)
 {
 	uint32_t capacity = action->capacity ? 2 * action->capacity : 32;
 	struct step *steps;
-	int err = dh_map_reserve(&action->words, action->count + 1);
+	int err;
 
-	if (!err)
-		err = dh_map_reserve(&action->published, action->count + 1);
-	if (!err)
-		err = dh_map_reserve(&action->freed, action->count + 1);
-	if (err || action->count < action->capacity)
-		return err;
+	if (action->count < action->capacity)
+		return 0;
 	if (action->count == COUNT_MAX)
 		return dh_fail(ENOMEM, "an action has at most %u changes", COUNT_MAX);
+	err = dh_map_reserve(&action->words, capacity);
+	if (!err)
+		err = dh_map_reserve(&action->published, capacity);
+	if (!err)
+		err = dh_map_reserve(&action->freed, capacity);
+	if (err)
+		return err;
 	steps = realloc(action->steps, capacity * sizeof(*steps));
 	if (!steps)
 		return dh_fail(ENOMEM, "no memory for %u changes", capacity);

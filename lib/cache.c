@@ -62,7 +62,7 @@ static void give_up(struct dh_cache *cache, struct dh_span *span)
  * Puts a span that is not current into the list that it belongs to.  An empty one is kept for
  * the next block of its class, up to a number of them.
  */
-static void settle(struct dh_cache *cache, struct dh_span *span)
+void dh_cache_settle(struct dh_cache *cache, struct dh_span *span)
 {
 	unlist(cache, span);
 	if (span->used == span->blocks) {
@@ -99,9 +99,9 @@ static bool move_cursor(struct dh_span *span)
 	return false;
 }
 
-static unsigned tagged_index(unsigned class, uint16_t tag)
+struct dh_span **dh_cache_tagged(struct dh_cache *cache, unsigned class, uint16_t tag)
 {
-	return (class + tag * 7u) % DH_TAGGED;
+	return &cache->tagged[(class + tag * 7u) % DH_TAGGED];
 }
 
 static struct dh_span *find_partial(struct dh_cache *cache, unsigned class, uint16_t tag)
@@ -122,7 +122,7 @@ static void collect_full(struct dh_cache *cache, unsigned class, unsigned looks)
 	for (; span && looks--; span = next) {
 		next = span == last ? NULL : span->next;
 		if (dh_span_collect(span)) {
-			settle(cache, span);
+			dh_cache_settle(cache, span);
 			return;
 		}
 		dh_span_list_remove(full, span);
@@ -140,12 +140,12 @@ static bool give_up_empties(struct dh_cache *cache)
 		dh_span_collect(span);
 		if (span->used) {
 			if (span->state == DH_SPAN_FULL)
-				settle(cache, span);
+				dh_cache_settle(cache, span);
 			continue;
 		}
 		if (span->state == DH_SPAN_CURRENT) {
 			struct dh_span **current = span->tag ?
-				&cache->tagged[tagged_index(span->class, span->tag)] :
+				dh_cache_tagged(cache, span->class, span->tag) :
 				&cache->current[span->class];
 
 			*current = &no_span;
@@ -180,7 +180,7 @@ int dh_cache_refill(struct dh_cache *cache, unsigned class, uint16_t tag,
 		return 0;
 	*current = &no_span;
 	if (span != &no_span)
-		settle(cache, span);
+		dh_cache_settle(cache, span);
 	span = find_partial(cache, class, tag);
 	if (!span) {
 		collect_full(cache, class, FULL_LOOKS);
@@ -199,28 +199,6 @@ int dh_cache_refill(struct dh_cache *cache, unsigned class, uint16_t tag,
 	return 0;
 }
 
-int dh_cache_reserve(struct dh_cache *cache, unsigned class, uint16_t tag, uint64_t *offset)
-{
-	struct dh_span **current = &cache->current[class];
-	struct dh_span *span;
-	uint64_t free;
-	int err;
-
-	if (tag)
-		current = &cache->tagged[tagged_index(class, tag)];
-	span = *current;
-	free = atomic_load_explicit(&span->free[span->cursor], memory_order_relaxed);
-	if (__builtin_expect(!free || span->class != class || span->tag != tag, 0)) {
-		err = dh_cache_refill(cache, class, tag, current);
-		if (err)
-			return err;
-		span = *current;
-		free = atomic_load_explicit(&span->free[span->cursor], memory_order_relaxed);
-	}
-	*offset = dh_span_take(span, free);
-	return 0;
-}
-
 /* --- giving back --- */
 
 /* By another thread than the owner; the owner may give the span up at the same time. */
@@ -231,26 +209,12 @@ static void release_remote(struct dh_cache *cache, struct dh_span *span, uint64_
 		dh_space_collect_nobodys(&cache->heap->space, span);
 }
 
-static void release_own(struct dh_cache *cache, struct dh_span *span, uint64_t index)
+void dh_cache_release_other(struct dh_cache *cache, const struct dh_found *found)
 {
-	atomic_uint_fast64_t *word = &span->free[index / 64];
-
-	atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) |
-					    UINT64_C(1) << index % 64, memory_order_relaxed);
-	span->used--;
-	if (span->state != DH_SPAN_CURRENT && (span->state == DH_SPAN_FULL || !span->used))
-		settle(cache, span);
-}
-
-void dh_cache_release(struct dh_cache *cache, const struct dh_found *found)
-{
-	if (__builtin_expect(!found->span, 0))
-		dh_space_release_huge(&cache->heap->space, found->offset);
-	else if (__builtin_expect(atomic_load_explicit(&found->span->owner,
-						       memory_order_relaxed) == cache, 1))
-		release_own(cache, found->span, found->index);
-	else
+	if (found->span)
 		release_remote(cache, found->span, found->index);
+	else
+		dh_space_release_huge(&cache->heap->space, found->offset);
 }
 
 static void raise(atomic_uint_fast64_t *to, uint64_t seq)

@@ -79,11 +79,12 @@ void dh_caches_forked(void);
 /* Sums of all caches and of the heap itself. */
 void dh_caches_traffic(struct daxheap *heap, uint64_t *fences, uint64_t *flushed_lines);
 
-/* Reserves a block of up to DH_CLASS_SIZE_MAX. */
-int dh_cache_reserve(struct dh_cache *cache, unsigned class, uint16_t tag, uint64_t *offset);
-/* When the current span has no free block where its cursor is. */
+/* When the current span has no free block in the cursor's word: another word, or span. */
 int dh_cache_refill(struct dh_cache *cache, unsigned class, uint16_t tag,
 		    struct dh_span **current);
+
+/* Where the current span of tagged blocks is kept. */
+struct dh_span **dh_cache_tagged(struct dh_cache *cache, unsigned class, uint16_t tag);
 
 /*
  * When there is no room: all that the cache has and does not use goes back to the space, and
@@ -91,8 +92,32 @@ int dh_cache_refill(struct dh_cache *cache, unsigned class, uint16_t tag,
  */
 bool dh_cache_reclaim(struct dh_cache *cache);
 
+/* Of a span that is not current, and became empty or is full no more. */
+void dh_cache_settle(struct dh_cache *cache, struct dh_span *span);
+
+/* A block of a span that is not the cache's own, or a huge one. */
+void dh_cache_release_other(struct dh_cache *cache, const struct dh_found *found);
+
 /* Gives back a block that is neither free nor live. */
-void dh_cache_release(struct dh_cache *cache, const struct dh_found *found);
+static __always_inline void dh_cache_release(struct dh_cache *cache,
+					     const struct dh_found *found)
+{
+	struct dh_span *span = found->span;
+	atomic_uint_fast64_t *word;
+
+	if (__builtin_expect(!span || atomic_load_explicit(&span->owner, memory_order_relaxed) !=
+					      cache, 0)) {
+		dh_cache_release_other(cache, found);
+		return;
+	}
+	word = &span->free[found->index / 64];
+	atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) |
+					    UINT64_C(1) << found->index % 64,
+			      memory_order_relaxed);
+	span->used--;
+	if (span->state != DH_SPAN_CURRENT && (span->state == DH_SPAN_FULL || !span->used))
+		dh_cache_settle(cache, span);
+}
 
 /* Notes that the record @seq freed the block; before it is released. */
 void dh_cache_note_freed(struct dh_cache *cache, const struct dh_found *found, uint64_t seq);
@@ -105,15 +130,33 @@ void dh_cache_defer(struct dh_cache *cache, uint64_t offset, uint64_t size, uint
  */
 int dh_cache_prepare_defer(struct dh_cache *cache);
 
-/* Takes a free block of the span, which has one in the cursor's word. */
-static inline uint64_t dh_span_take(struct dh_span *span, uint64_t free)
+/* Reserves a block of a class. */
+static __always_inline int dh_cache_reserve(struct dh_cache *cache, unsigned class, uint16_t tag,
+					    uint64_t *offset)
 {
-	unsigned bit = (unsigned)__builtin_ctzll(free);
+	struct dh_span **current = &cache->current[class];
+	struct dh_span *span;
+	uint64_t free;
+	unsigned bit;
 
+	if (tag)
+		current = dh_cache_tagged(cache, class, tag);
+	span = *current;
+	free = atomic_load_explicit(&span->free[span->cursor], memory_order_relaxed);
+	if (__builtin_expect(!free || (tag && (span->class != class || span->tag != tag)), 0)) {
+		int err = dh_cache_refill(cache, class, tag, current);
+
+		if (err)
+			return err;
+		span = *current;
+		free = atomic_load_explicit(&span->free[span->cursor], memory_order_relaxed);
+	}
+	bit = (unsigned)__builtin_ctzll(free);
 	atomic_store_explicit(&span->free[span->cursor], free & (free - 1),
 			      memory_order_relaxed);
 	span->used++;
-	return dh_span_offset(span, span->cursor * 64 + bit);
+	*offset = dh_span_offset(span, span->cursor * 64 + bit);
+	return 0;
 }
 
 #endif

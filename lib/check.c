@@ -22,6 +22,7 @@ static void report(struct dh_check *check, enum daxheap_severity severity, uint6
 	if (severity != DAXHEAP_REPAIRED)
 		check->findings++;
 	if (check->report)
+		if (check->report)
 		check->report(check->arg, &finding);
 }
 

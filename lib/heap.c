@@ -121,6 +121,15 @@ static int check_flags(unsigned flags, unsigned allowed)
 	return 0;
 }
 
+/* What is used from the start: all in front of the chunk table, and the superblock's copy. */
+static int allocate_front(struct daxheap *heap)
+{
+	uint64_t log_size = heap->sb.lanes * heap->sb.ring * sizeof(struct dh_record);
+	int err = dh_mapping_allocate(&heap->mapping, 0, DH_LOG_OFFSET + log_size);
+
+	return err ? err : dh_mapping_allocate(&heap->mapping, DH_COPY_OFFSET, DH_PAGE_SIZE);
+}
+
 int dh_create_sized(const char *path, uint64_t size, unsigned flags, unsigned lanes,
 		    unsigned ring, struct daxheap **heap_out)
 {
@@ -139,11 +148,12 @@ int dh_create_sized(const char *path, uint64_t size, unsigned flags, unsigned la
 	if (!heap)
 		return -ENOMEM;
 	err = dh_super_init(&heap->sb, size, lanes, ring);
-	/* What lies in front of the chunk table is there from the start. */
 	if (!err)
-		err = dh_mapping_create(&heap->mapping, path, size, DH_CHUNK_SIZE);
+		err = dh_mapping_create(&heap->mapping, path, size);
 	if (!err) {
-		err = map_and_start(heap, path, true);
+		err = allocate_front(heap);
+		if (!err)
+			err = map_and_start(heap, path, true);
 		if (err) {
 			unlink(path);
 			dh_mapping_close(&heap->mapping);

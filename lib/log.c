@@ -59,7 +59,7 @@ static uint64_t reachable_horizon(struct dh_log *log, uint64_t seq)
 
 static void flush_line(struct dh_log *log, struct dh_traffic *traffic, uint64_t line)
 {
-	dh_flush(log->persist, traffic, (void *)(uintptr_t)(line * DH_LINE_SIZE), DH_LINE_SIZE);
+	dh_flush(log->persist, traffic, log->base + line * DH_LINE_SIZE, DH_LINE_SIZE);
 }
 
 /*
@@ -101,17 +101,19 @@ static bool write_back_all(struct dh_log *log, const struct dh_lane *own,
 }
 
 /*
- * A line leaves the lane's table: it is flushed now, and remembered until the flush is fenced.
- * When there are too many to remember, as in a large action, the end of the operation fences.
+ * A line leaves the lane's table.  It is flushed beside the lane's next record, under the same
+ * fence: a flush of its own here would hold up the next lock, which waits for it.  When there
+ * are too many to remember, as in a large action, the end of the operation fences.
  */
 static void evict(struct dh_log *log, struct dh_lane *lane, struct dh_traffic *traffic,
 		  uint64_t line)
 {
 	unsigned count = atomic_load_explicit(&lane->evicted_count, memory_order_relaxed);
 
-	flush_line(log, traffic, line);
 	if (count < DH_EVICTED)
 		atomic_store_explicit(&lane->evicted[count], line, memory_order_relaxed);
+	else
+		flush_line(log, traffic, line);
 	if (count <= DH_EVICTED)
 		atomic_store_explicit(&lane->evicted_count, count + 1, memory_order_release);
 }
@@ -131,11 +133,21 @@ void dh_log_note_line(struct dh_log *log, struct dh_lane *lane, struct dh_traffi
 	atomic_store_explicit(&dirty->seq, seq, memory_order_release);
 }
 
+void dh_log_flush_evicted(struct dh_log *log, struct dh_lane *lane, struct dh_traffic *traffic)
+{
+	unsigned count = atomic_load_explicit(&lane->evicted_count, memory_order_relaxed);
+
+	for (unsigned i = 0; i < count && i < DH_EVICTED; i++)
+		flush_line(log, traffic,
+			   atomic_load_explicit(&lane->evicted[i], memory_order_relaxed));
+}
+
 void dh_log_leave(struct dh_log *log, struct dh_lane *lane, struct dh_traffic *traffic)
 {
 	if (!atomic_load_explicit(&lane->evicted_count, memory_order_relaxed) ||
 	    dh_faulty(DH_FAULT_NO_LEAVE))
 		return;
+	dh_log_flush_evicted(log, lane, traffic);
 	dh_fence(log->persist, traffic);
 	atomic_store_explicit(&lane->evicted_count, 0, memory_order_release);
 }

@@ -33,7 +33,8 @@
 #define DH_DIRTY		128u	/* lines that a lane remembers; a power of two */
 #define DH_EVICTED		32u	/* evicted lines; a count above says: and more */
 
-/* A line stored to in place, and the last record that did; clean behind the horizon. */
+/* A line of the pool that was stored to in place, and the last record that did; clean behind the
+ * horizon. */
 struct dh_dirty {
 	atomic_uint_fast64_t line;
 	atomic_uint_fast64_t seq;
@@ -56,8 +57,8 @@ struct dh_lane {
 	bool shared;
 	struct dh_lock lock;		/* of a shared lane */
 
-	/* Lines flushed by the lane's operations after their last fence: whoever advances the
-	 * horizon must flush them as well, since its fence does not cover them. */
+	/* Lines that left `dirty` since the lane's last fence: its next commit flushes them, and
+	 * so must whoever advances the horizon before. */
 	atomic_uint evicted_count;
 	atomic_uint_fast64_t evicted[DH_EVICTED];
 
@@ -124,6 +125,9 @@ int dh_log_make_room(struct dh_log *log, struct dh_lane *lane, struct dh_traffic
 /* Before the record is written, when the ring begins to fill: a step of the horizon. */
 void dh_log_step_horizon(struct dh_log *log, struct dh_lane *lane,
 			 struct dh_traffic *traffic, bool *stored);
+/* Before the fence of a commit. */
+void dh_log_flush_evicted(struct dh_log *log, struct dh_lane *lane, struct dh_traffic *traffic);
+
 /* Behind the fence, which failed with @err if not 0. */
 void dh_log_horizon_stored(struct dh_log *log, struct dh_lane *lane, int err);
 
@@ -210,6 +214,8 @@ static __always_inline int dh_log_commit(struct dh_log *log, struct dh_lane *lan
 			     lane->seqs[(lane->head + log->ring / 4) & mask] >
 				     dh_durable_horizon(log), 0))
 		dh_log_step_horizon(log, lane, traffic, &stored);
+	if (atomic_load_explicit(&lane->evicted_count, memory_order_relaxed))
+		dh_log_flush_evicted(log, lane, traffic);
 	record->where = dh_record_where(lane->head, lane->index, count);
 	record->horizon = dh_durable_horizon(log);
 	record->checksum = dh_record_checksum(record, log->seed);
@@ -235,7 +241,7 @@ void dh_log_note_line(struct dh_log *log, struct dh_lane *lane, struct dh_traffi
 static __always_inline void dh_log_stored(struct dh_log *log, struct dh_lane *lane,
 				 struct dh_traffic *traffic, const void *word, uint64_t seq)
 {
-	uint64_t line = (uintptr_t)word / DH_LINE_SIZE;
+	uint64_t line = (uint64_t)((const char *)word - log->base) / DH_LINE_SIZE;
 	struct dh_dirty *dirty = &lane->dirty[dh_dirty_index(line)];
 
 	if (atomic_load_explicit(&dirty->line, memory_order_relaxed) != line)
@@ -247,8 +253,8 @@ static __always_inline void dh_log_stored(struct dh_log *log, struct dh_lane *la
 }
 
 /*
- * Before another thread uses the lane: fences the flushes of the calling one, since a fence of
- * the other would not cover them.
+ * Before another thread uses the lane: flushes and fences what left `dirty`, some of which the
+ * calling thread may have flushed already, which no fence of another would cover.
  */
 void dh_log_leave(struct dh_log *log, struct dh_lane *lane, struct dh_traffic *traffic);
 

@@ -66,7 +66,14 @@ static uint64_t step(uint64_t used)
 	return ahead / DH_CHUNK_SIZE * DH_CHUNK_SIZE;
 }
 
-int dh_mapping_allocate(struct dh_mapping *mapping, uint64_t offset, uint64_t size)
+int dh_mapping_allocate(const struct dh_mapping *mapping, uint64_t offset, uint64_t size)
+{
+	int err = take_space(mapping->fd, offset, size);
+
+	return err ? no_file_space(err, size) : 0;
+}
+
+int dh_mapping_allocate_ahead(struct dh_mapping *mapping, uint64_t offset, uint64_t size)
 {
 	uint64_t ahead = step(offset);
 	int err;
@@ -88,19 +95,7 @@ int dh_mapping_allocate(struct dh_mapping *mapping, uint64_t offset, uint64_t si
 	return 0;
 }
 
-static int set_size(int fd, const char *path, uint64_t size, uint64_t allocated)
-{
-	int err;
-
-	if (ftruncate(fd, (off_t)size))
-		return dh_fail_errno("%s: can't make a file of %llu MiB", path,
-				     (unsigned long long)(size >> 20));
-	err = take_space(fd, 0, allocated);
-	return err ? no_file_space(err, allocated) : 0;
-}
-
-int dh_mapping_create(struct dh_mapping *mapping, const char *path, uint64_t size,
-		      uint64_t allocated)
+int dh_mapping_create(struct dh_mapping *mapping, const char *path, uint64_t size)
 {
 	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 	int err;
@@ -111,8 +106,9 @@ int dh_mapping_create(struct dh_mapping *mapping, const char *path, uint64_t siz
 	if (fd < 0)
 		return dh_fail_errno("%s: can't create the pool", path);
 	err = take_lock(fd, path, LOCK_EX);
-	if (!err)
-		err = set_size(fd, path, size, allocated);
+	if (!err && ftruncate(fd, (off_t)size))
+		err = dh_fail_errno("%s: can't make a file of %llu MiB", path,
+				    (unsigned long long)(size >> 20));
 	if (err) {
 		unlink(path);
 		close(fd);

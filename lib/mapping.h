@@ -16,10 +16,9 @@ struct dh_mapping {
 	uint64_t allocated_start, allocated_end;
 };
 
-/* Creates @path, @size bytes long with @allocated of them allocated, and locks it.  On an error
- * there is no file. */
-int dh_mapping_create(struct dh_mapping *mapping, const char *path, uint64_t size,
-		      uint64_t allocated);
+/* Creates @path, @size bytes long and without space of its own, and locks it.  On an error there
+ * is no file. */
+int dh_mapping_create(struct dh_mapping *mapping, const char *path, uint64_t size);
 
 /* Opens @path and takes its lock: shared when read-only, else exclusive. */
 int dh_mapping_open(struct dh_mapping *mapping, const char *path, unsigned flags);
@@ -31,10 +30,13 @@ int dh_mapping_open(struct dh_mapping *mapping, const char *path, unsigned flags
 int dh_mapping_map(struct dh_mapping *mapping, const char *path, unsigned flags);
 
 /*
- * Takes space from the file system for the range, and some more behind it, so that stores there
- * find it.  -ENOSPC, or what fallocate(2) says.
+ * Takes space from the file system for the range, so that stores there find it.
+ * -ENOSPC, or what fallocate(2) says.
  */
-int dh_mapping_allocate(struct dh_mapping *mapping, uint64_t offset, uint64_t size);
+int dh_mapping_allocate(const struct dh_mapping *mapping, uint64_t offset, uint64_t size);
+
+/* The same for chunks, and some more behind them. */
+int dh_mapping_allocate_ahead(struct dh_mapping *mapping, uint64_t offset, uint64_t size);
 
 /* Makes the file's size and its name in the folder durable. */
 int dh_mapping_sync_name(const struct dh_mapping *mapping, const char *path);

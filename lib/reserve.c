@@ -20,7 +20,14 @@ static int reserve_huge(struct dh_cache *cache, size_t size, uint16_t tag, uint6
 	return err;
 }
 
-static int reserve(struct daxheap *heap, size_t size, uint16_t tag, void **block)
+static int reserve_other(struct dh_cache *cache, size_t size, uint16_t tag, uint64_t *offset)
+{
+	return size ? reserve_huge(cache, size, tag, offset) :
+		      dh_fail(EINVAL, "a block has at least 1 byte");
+}
+
+static __always_inline int reserve(struct daxheap *heap, size_t size, uint16_t tag,
+				   void **block)
 {
 	uint64_t offset;
 	int err;
@@ -30,10 +37,8 @@ static int reserve(struct daxheap *heap, size_t size, uint16_t tag, void **block
 		return err;
 	if (__builtin_expect(size - 1 < DH_CLASS_SIZE_MAX, 1))
 		err = dh_cache_reserve(cache, dh_class_of(size), tag, &offset);
-	else if (!size)
-		err = dh_fail(EINVAL, "a block has at least 1 byte");
 	else
-		err = reserve_huge(cache, size, tag, &offset);
+		err = reserve_other(cache, size, tag, &offset);
 	if (__builtin_expect(!err, 1))
 		*block = heap->base + offset;
 	return err;
@@ -77,21 +82,58 @@ DAXHEAP_API int daxheap_alloc_as(struct daxheap *heap, size_t size, size_t align
 	return reserve(heap, size, tag, block);
 }
 
-static int give_back(struct dh_cache *cache, void *at)
+static __attribute__((noinline)) int give_back(struct dh_cache *cache, void *at)
 {
 	struct dh_found found;
 	int err = dh_find_start(cache->heap, at, &found);
 
-	if (__builtin_expect(err, 0))
+	if (err)
 		return err;
-	/* Spans without a live block are not looked up on media. */
-	if (__builtin_expect(!dh_found_used(&found), 0))
+	if (!dh_found_used(&found) || dh_found_live(&found))
 		return dh_not_reserved(at, &found);
-	if (!found.span || atomic_load_explicit(&found.span->has_live, memory_order_relaxed))
-		if (dh_found_live(&found))
-			return dh_not_reserved(at, &found);
 	dh_cache_release(cache, &found);
 	return 0;
+}
+
+/*
+ * The common case of give_back() alone: a block of an own span that never had a live one, so
+ * that nothing on media needs to be looked at.  False: it is not that.
+ */
+static __always_inline bool give_back_own(struct dh_cache *cache, const void *at)
+{
+	struct daxheap *heap = cache->heap;
+	uint64_t offset = (uint64_t)((uintptr_t)at - (uintptr_t)heap->base), delta, index, free;
+	struct dh_units *units;
+	struct dh_span *span;
+	unsigned head;
+
+	if (offset >= heap->sb.size)
+		return false;
+	units = atomic_load_explicit(&heap->space.chunks[offset / DH_CHUNK_SIZE].units,
+				     memory_order_acquire);
+	if (!units)
+		return false;
+	head = atomic_load_explicit(&units->head[offset / DH_UNIT_SIZE % DH_UNITS_PER_CHUNK],
+				    memory_order_acquire);
+	if (head == DH_NO_SPAN)
+		return false;
+	span = &units->spans[head];
+	if (atomic_load_explicit(&span->owner, memory_order_relaxed) != cache ||
+	    atomic_load_explicit(&span->has_live, memory_order_relaxed))
+		return false;
+	delta = offset - span->start;
+	index = delta * span->reciprocal >> 43;
+	if (index >= span->blocks || index * span->size != delta)
+		return false;
+	free = atomic_load_explicit(&span->free[index / 64], memory_order_relaxed);
+	if (free >> index % 64 & 1)
+		return false;
+	atomic_store_explicit(&span->free[index / 64], free | UINT64_C(1) << index % 64,
+			      memory_order_relaxed);
+	span->used--;
+	if (span->state != DH_SPAN_CURRENT && (span->state == DH_SPAN_FULL || !span->used))
+		dh_cache_settle(cache, span);
+	return true;
 }
 
 DAXHEAP_API int daxheap_cancel(struct daxheap *heap, void *at)
@@ -99,7 +141,9 @@ DAXHEAP_API int daxheap_cancel(struct daxheap *heap, void *at)
 	int err;
 	struct dh_cache *cache = dh_cache_of(heap, &err);
 
-	return __builtin_expect(cache != NULL, 1) ? give_back(cache, at) : err;
+	if (__builtin_expect(!cache, 0))
+		return err;
+	return __builtin_expect(give_back_own(cache, at), 1) ? 0 : give_back(cache, at);
 }
 
 DAXHEAP_API int64_t daxheap_usable_size(struct daxheap *heap, const void *at)

@@ -102,6 +102,7 @@ static struct dh_units *new_units(struct dh_space *space)
 		return NULL;
 	}
 	memset(units, 0, sizeof(*units));
+	memset(units->head, DH_NO_SPAN, sizeof(units->head));
 	units->free = UINT32_MAX;
 	units->next = atomic_load(&space->units);
 	while (!atomic_compare_exchange_weak(&space->units, &units->next, units))
@@ -140,7 +141,8 @@ static int make_span(struct dh_space *space, struct dh_units *units, uint64_t ch
 		/* Each has seen what its units saw. */
 		atomic_store(&span->freed_seq, dh_max(atomic_load(&span->freed_seq),
 						      units->last_seq[unit + i]));
-		atomic_store_explicit(&units->span_of[unit + i], span, memory_order_release);
+		atomic_store_explicit(&units->head[unit + i], (unsigned char)unit,
+				      memory_order_release);
 	}
 	units->free &= ~units_mask(unit, span->units);
 	*span_out = span;
@@ -168,7 +170,7 @@ static void drop_span(struct dh_space *space, struct dh_span *span)
 	struct dh_units *units = atomic_load(&space->chunks[chunk].units);
 
 	for (unsigned i = 0; i < span->units; i++) {
-		atomic_store(&units->span_of[span->unit + i], NULL);
+		atomic_store(&units->head[span->unit + i], DH_NO_SPAN);
 		units->last_seq[span->unit + i] = span_last_seq(span);
 		}
 	span->state = DH_SPAN_UNUSED;
@@ -239,17 +241,25 @@ static int format_spans(struct dh_space *space, struct dh_traffic *traffic, uint
 	return dh_fence(space->persist, traffic);
 }
 
-/* Space on the file system for chunks and their words. */
+/* Space on the file system for chunks, and for all words of the table up to theirs. */
 static int allocate(struct dh_space *space, uint64_t index, uint64_t length)
 {
-	uint64_t table = dh_media_offset(space->media, &space->media->table[index]);
-	int err = 0;
+	const uint64_t step = UINT64_C(65536) / sizeof(uint64_t);
+	uint64_t words = (index + length + step - 1) / step * step;
 
-	if (table >= DH_CHUNK_SIZE)
-		err = dh_mapping_allocate(space->mapping, table & ~(DH_PAGE_SIZE - 1ull),
-					  length * sizeof(uint64_t) + DH_PAGE_SIZE);
-	return err ? err : dh_mapping_allocate(space->mapping, index * DH_CHUNK_SIZE,
-					       length * DH_CHUNK_SIZE);
+	if (words > space->media->chunks)
+		words = space->media->chunks;
+	if (words > space->words_allocated) {
+		int err = dh_mapping_allocate(space->mapping,
+					      dh_media_offset(space->media, space->media->table),
+					      words * sizeof(uint64_t));
+
+		if (err)
+			return err;
+		space->words_allocated = words;
+	}
+	return dh_mapping_allocate_ahead(space->mapping, index * DH_CHUNK_SIZE,
+					 length * DH_CHUNK_SIZE);
 }
 
 static int no_space(uint64_t size)

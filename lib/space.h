@@ -35,46 +35,50 @@ enum dh_span_state {
 	DH_SPAN_ALONE,		/* in no list: nobody's and full, or on its way */
 };
 
-/* Never freed before the heap is closed, so that a wrong pointer reads no foreign memory. */
+/*
+ * Never freed before the heap is closed, so that a wrong pointer reads no foreign memory.  In
+ * three lines: what everybody reads, what the owner writes, and the rest.
+ */
 struct dh_span {
-	/* Set when the span is made. */
-	uint64_t start;			/* offset of the first block */
+	/* Set when the span is made, or with its owner. */
+	_Alignas(DH_LINE_SIZE) uint64_t start;	/* offset of the first block */
 	uint64_t reciprocal;		/* of the block size; see dh_span_index() */
 	uint32_t size;			/* of a block */
 	uint32_t blocks;
 	uint64_t *bitmap;		/* on media: live blocks */
 	atomic_uint_fast64_t *free;	/* a bit for each free block, 64 in a word */
 	atomic_uint_fast64_t *remote;	/* blocks given back by others than the owner */
+	struct dh_cache *_Atomic owner;	/* NULL: nobody */
 	uint16_t tag;
 	uint8_t class, unit, units;
 	atomic_bool has_live;		/* a block was live here since the span was made */
 
 	/* The owner's. */
+	_Alignas(DH_LINE_SIZE) uint32_t used;	/* live, reserved, and in `remote` */
+	uint32_t cursor;		/* word of `free` to take from */
 	uint8_t state;
 	bool empty;			/* counted in its cache's empty_units */
-	uint32_t used;			/* live, reserved, and in `remote` */
-	uint32_t cursor;		/* word of `free` to take from */
 	struct dh_span *next, *prev;	/* in a list of its class */
 	struct dh_span *all_next, *all_prev;	/* in its cache's list of all */
 	atomic_uint_fast64_t freed_seq;	/* greatest sequence that freed a block here */
 
-	/* Everybody's. */
-	_Alignas(DH_LINE_SIZE) struct dh_cache *_Atomic owner;
-	atomic_uint_fast64_t remote_freed_seq;
-
+	_Alignas(DH_LINE_SIZE) atomic_uint_fast64_t remote_freed_seq;
 	/* Under space.lock. */
+	uint64_t chunk;
 	uint32_t words_capacity;	/* of `free` and of `remote` */
 	bool format_durable;		/* the descriptors on media are those of class and tag */
-	uint64_t chunk;
 };
+
+#define DH_NO_SPAN 0xff
 
 /* A chunk of spans.  Stays with its chunk until the heap is closed. */
 struct dh_units {
-	struct dh_units *next;			/* of all */
+	atomic_uchar head[DH_UNITS_PER_CHUNK];	/* first unit of the span that the unit is in,
+						 * or DH_NO_SPAN */
 	uint32_t free;				/* a bit for each unit */
+	struct dh_units *next;			/* of all */
 	uint64_t last_seq[DH_UNITS_PER_CHUNK];
-	struct dh_span *_Atomic span_of[DH_UNITS_PER_CHUNK];	/* by each of their units */
-	struct dh_span spans[DH_UNITS_PER_CHUNK];		/* by their first unit */
+	struct dh_span spans[DH_UNITS_PER_CHUNK];	/* by their first unit */
 };
 
 /* Chunk kinds of the media, and this: a damaged one, which is left alone. */
@@ -108,6 +112,7 @@ struct dh_space {
 	uint64_t first_fit[DH_UNITS_PER_CHUNK + 1];	/* no chunk before it has so many units
 							 * in a row */
 	uint64_t first_free;				/* no chunk before it is free */
+	uint64_t words_allocated;			/* of the chunk table */
 	/* Memory, freed at close. */
 	void *_Atomic bitmaps;
 	struct dh_units *_Atomic units;
@@ -191,14 +196,15 @@ static __always_inline int dh_find(struct dh_space *space, uint64_t offset, stru
 	struct dh_units *units = atomic_load_explicit(&space->chunks[offset / DH_CHUNK_SIZE].units,
 						      memory_order_acquire);
 	struct dh_span *span;
+	unsigned head;
 
 	if (__builtin_expect(!units, 0))
 		return dh_find_slow(space, offset, found);
-	span = atomic_load_explicit(&units->span_of[offset / DH_UNIT_SIZE % DH_UNITS_PER_CHUNK],
+	head = atomic_load_explicit(&units->head[offset / DH_UNIT_SIZE % DH_UNITS_PER_CHUNK],
 				    memory_order_acquire);
-	if (__builtin_expect(!span, 0))
+	if (__builtin_expect(head == DH_NO_SPAN, 0))
 		return -EINVAL;
-	found->span = span;
+	span = found->span = &units->spans[head];
 	found->index = dh_span_index(span, offset);
 	if (__builtin_expect(found->index >= span->blocks, 0))
 		return -EINVAL;

@@ -76,10 +76,10 @@ static uint32_t add_spans(struct walk *walk, const struct dh_units *units)
 	uint32_t free = units->free;
 
 	for (unsigned i = 0; i < DH_UNITS_PER_CHUNK; i++) {
-		const struct dh_span *span = atomic_load(&units->span_of[i]);
+		const struct dh_span *span = &units->spans[i];
 		uint64_t used;
 
-		if (span != &units->spans[i])
+		if (atomic_load(&units->head[i]) != i)
 			continue;
 		used = count_used(span);
 		if (used)

@@ -101,13 +101,18 @@ static void create_pool(const struct geometry *geometry, struct template *templa
 	free(bytes);
 }
 
-/* A pool file of the template's pages: its path and its bytes. */
-static const char *make_file(const struct template *template, char **bytes)
+static const char *path_of(int fd)
 {
 	static char path[32];
 
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", media_file(template, (void **)bytes));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	return path;
+}
+
+/* A pool file of the template's pages: its path and its bytes. */
+static const char *make_file(const struct template *template, char **bytes)
+{
+	return path_of(media_file(template, (void **)bytes));
 }
 
 static void make_table(struct daxheap *heap)
@@ -167,11 +172,36 @@ static const struct geometry *choose_geometry(uint64_t *random)
 	return &geometries[random_below(random, GEOMETRIES)];
 }
 
+/* Every event of a few steps, or some of many. */
+static void plan_length(struct play *play, uint64_t *random)
+{
+	if (random_one_in(random, 3)) {
+		play->warm = random_below(random, random_one_in(random, 4) ? 1 : 100);
+		play->step_count = play->warm + 5 + random_below(random, 10);
+		play->tried_each = 1;
+	} else {
+		play->step_count = 100 + random_below(random, 100);
+		play->tried_each = 12;
+	}
+}
+
+/* The pool crashes in earnest, so that what comes after a recovery gets its time too. */
+static void plan_crashes(struct play *play, uint64_t *random)
+{
+	unsigned crashes = random_below(random, 5);
+
+	while (crashes--)
+		play->steps[random_below(random, play->step_count)].crash_at =
+			1 + random_below(random, 12);
+}
+
 static const struct geometry *plan_all(const struct case_spec *spec, struct play *play,
 				       uint64_t *random)
 {
 	static const unsigned actors[] = {1, 2, 2, 2, 3, 3}, switches[] = {2, 5, 15, 50};
 	const struct geometry *geometry = choose_geometry(random);
+	unsigned leave_each = spec->control && spec->control->leave_each ?
+				      spec->control->leave_each : 12;
 
 	memset(play, 0, sizeof(*play));
 	play->actors = actors[random_below(random, 6)];
@@ -179,8 +209,7 @@ static const struct geometry *plan_all(const struct case_spec *spec, struct play
 		play->actors = spec->threads;
 	play->switch_each = switches[random_below(random, 4)];
 	play->stall_each = 1 + random_below(random, 6);
-	play->warm = random_below(random, random_one_in(random, 4) ? 1 : 100);
-	play->step_count = play->warm + 5 + random_below(random, 15);
+	plan_length(play, random);
 	if (spec->steps)
 		play->step_count = play->warm + spec->steps;
 	if (play->step_count > STEPS_MAX)
@@ -192,11 +221,12 @@ static const struct geometry *plan_all(const struct case_spec *spec, struct play
 		uint64_t own = mix_two(spec->seed, i);
 
 		step->actor = random_below(&own, 60) % play->actors;
-		step->kind = random_one_in(&own, 16) ? OP_LEAVE : ops_random_kind(&own);
+		step->kind = random_one_in(&own, leave_each) ? OP_LEAVE : ops_random_kind(&own);
 		step->random = random_next(&own);
 		step->dropped = spec->dropped[i];
 		step->still = spec->still[i];
 	}
+	plan_crashes(play, random);
 	return geometry;
 }
 
@@ -214,7 +244,7 @@ static void choose_effort(const struct case_spec *spec, uint64_t *random,
 {
 	effort[0] = (struct effort){
 		.subsets_max = random_one_in(random, 8) ? 1024 : 64,
-		.samples = spec->thorough ? 60 : 12,
+		.samples = spec->thorough ? 60 : 10,
 		.singles_max = 256,
 		.recover_each = 64,
 		.work_each = 16,
@@ -241,6 +271,41 @@ static void describe_where(char *text, size_t size)
 	int used = snprintf(text, size, "\n  at step %u, event %u", stage_step(), events);
 
 	images_describe(text + used, size - (size_t)used);
+}
+
+/* After a crash: a power cut, or a kill, after which all is in the CPU's cache. */
+static const char *begin_again(uint64_t *random)
+{
+	const char *path;
+
+	if (random_one_in(random, 3))
+		media_unflush(life.media);
+	else
+		images_happen(&life);
+	path = path_of(media_new_file(life.media));
+	memset(&life.claims, 0, sizeof(life.claims));
+	memset(life.stock, 0, sizeof(life.stock));
+	model_crash(&life.model, &life.model);
+	life.effort = random_one_in(random, 4) ? played.effort : NULL;
+	life_open(&life, path);
+	life_check(&life);
+	return path;
+}
+
+static void play_all(uint64_t *random, bool filled, const char **path, struct listener *own)
+{
+	for (;;) {
+		if (filled)
+			ops_fill_pool(life.heap, random_next(random));
+		listening = NULL;
+		if (!stage_play(&life, &played))
+			break;
+		if (telling)
+			printf("#   crash\n");
+		listening = own;
+		*path = begin_again(random);
+	}
+	listening = own;
 }
 
 static void run(const struct case_spec *spec)
@@ -274,12 +339,8 @@ static void run(const struct case_spec *spec)
 	path = make_file(template, &bytes);
 	life_open(&life, path);
 	life_check(&life);
-	if (random_one_in(&random, 2))
-		ops_fill_pool(life.heap, random_next(&random));
 	played.effort = effort;
-	listening = NULL;
-	stage_play(&life, &played);
-	listening = &listener;
+	play_all(&random, random_one_in(&random, 2), &path, &listener);
 	life_check(&life);
 	life_crash(&life);
 	life_close(&life);
@@ -318,8 +379,12 @@ bool case_found(int status, struct violation *result)
 	}
 	if (WEXITSTATUS(status) == CASE_RIGHT)
 		return false;
-	if (WEXITSTATUS(status) != CASE_VIOLATION)
+	if (WEXITSTATUS(status) == CASE_BROKEN)
 		broken("a case could not run");
+	/* A sanitizer, say. */
+	if (WEXITSTATUS(status) != CASE_VIOLATION)
+		snprintf(result->text, sizeof(result->text), "ended with status %d",
+			 WEXITSTATUS(status));
 	return true;
 }
 

@@ -32,7 +32,6 @@ void cases_prepare(void);
 
 /* The steps of a case. */
 void case_plan(const struct case_spec *spec, struct play *play);
-void case_print(const struct case_spec *spec);
 
 /* Runs the case in a child, which tells in @result what it found. */
 pid_t case_start(const struct case_spec *spec, struct violation *result);

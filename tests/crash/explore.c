@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/personality.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -375,14 +376,18 @@ static void take_option(struct options *options, int option)
 	}
 }
 
-/* libpmem reads it before main(); then a fence needs no msync. */
-static void demand_flushes(char **argv)
+/*
+ * libpmem reads the variable before main(); then a fence needs no msync.  And what the heap does
+ * may depend on addresses: where the system allows it, they are the same each time.
+ */
+static void start_again(char **argv)
 {
 	const char *force = getenv("PMEM_IS_PMEM_FORCE");
 
 	if (force && !strcmp(force, "1"))
 		return;
 	setenv("PMEM_IS_PMEM_FORCE", "1", 1);
+	personality(ADDR_NO_RANDOMIZE);
 	execv("/proc/self/exe", argv);
 	broken("can't start again");
 }
@@ -393,7 +398,7 @@ int main(int argc, char **argv)
 				  .spec.threads = ACTORS};
 	int option;
 
-	demand_flushes(argv);
+	start_again(argv);
 	while ((option = getopt_long(argc, argv, "h", long_options, NULL)) != -1)
 		take_option(&options, option);
 	if (optind < argc)

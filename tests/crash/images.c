@@ -237,6 +237,27 @@ static void choose_all_but_one(struct trial *trial)
 	trial->choice[i] = (uint8_t)random_below(&trial->random, trial->media->list[i].count);
 }
 
+static bool in_log(uint32_t word)
+{
+	return word >= DH_LOG_OFFSET / 8 && word < DH_TABLE_OFFSET / 8;
+}
+
+/* All of the log but one word, so one record is torn; of the rest some lines. */
+static void choose_torn_record(struct trial *trial)
+{
+	unsigned count = trial->media->count, torn = random_below(&trial->random, count);
+
+	choose_lines(trial);
+	for (unsigned i = 0; i < count; i++)
+		if (in_log(trial->media->list[i].word))
+			trial->choice[i] = trial->media->list[i].count;
+	for (unsigned i = 0; i < count; i++, torn = (torn + 1) % count)
+		if (in_log(trial->media->list[torn].word)) {
+			trial->choice[torn] = 0;
+			return;
+		}
+}
+
 /* The parts of a pool, each wholly or not at all. */
 static unsigned region_of(uint32_t word)
 {
@@ -260,15 +281,20 @@ static void choose_regions(struct trial *trial)
 	}
 }
 
-static void try_samples(struct trial *trial)
+static void choose_sample(struct trial *trial)
 {
 	static void (*const choose[])(struct trial *trial) = {
 		choose_any, choose_newest_or_none, choose_lines, choose_prefix_of_lines,
-		choose_prefix_of_all, choose_all_but_one, choose_regions, choose_lines,
+		choose_prefix_of_all, choose_all_but_one, choose_regions, choose_torn_record,
 	};
 
+	choose[random_below(&trial->random, sizeof(choose) / sizeof(choose[0]))](trial);
+}
+
+static void try_samples(struct trial *trial)
+{
 	for (unsigned i = 0; i < trial->life->effort->samples; i++) {
-		choose[random_below(&trial->random, sizeof(choose) / sizeof(choose[0]))](trial);
+		choose_sample(trial);
 		try_chosen(trial);
 	}
 }
@@ -282,30 +308,50 @@ static bool are_few(const struct media *media, unsigned max)
 	return subsets <= max;
 }
 
-void images_form(struct life *life, void (*try)(struct life *life, const struct image *image))
+static struct trial *begin_trial(struct life *life)
 {
 	struct trial *trial = &trials[life->level];
-	struct media *media = life->media;
 
-	*trial = (struct trial){.life = life, .media = media, .try = try,
-				.choice = trial->choice, .max = trial->max,
-				.random = random_next(&life->random)};
-	if (trial->max < media->count) {
-		trial->max = media->count + 1024;
+	trial->life = life;
+	trial->media = life->media;
+	trial->random = random_next(&life->random);
+	if (trial->max <= life->media->count) {
+		trial->max = life->media->count + 1024;
 		trial->choice = realloc(trial->choice, trial->max);
 		if (!trial->choice)
 			broken("no memory");
 	}
-	if (are_few(media, life->effort->subsets_max)) {
+	memset(trial->choice, 0, trial->max);
+	return trial;
+}
+
+void images_form(struct life *life, void (*try)(struct life *life, const struct image *image))
+{
+	struct trial *trial = begin_trial(life);
+
+	trial->try = try;
+	if (are_few(life->media, life->effort->subsets_max)) {
 		try_all_subsets(trial);
 		return;
 	}
-	memset(trial->choice, 0, media->count);
 	try_chosen(trial);
 	choose_all(trial);
 	try_chosen(trial);
 	try_singles(trial);
 	try_samples(trial);
+}
+
+void images_happen(struct life *life)
+{
+	struct trial *trial = begin_trial(life);
+
+	if (life->media->count)
+		choose_sample(trial);
+	for (unsigned i = 0; i < life->media->count; i++)
+		if (trial->choice[i])
+			media_set(life->media, life->media->list[i].word,
+				  chosen_value(life->media, trial->choice, i));
+	media_forget(life->media);
 }
 
 /* --- for people --- */

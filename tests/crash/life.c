@@ -372,7 +372,8 @@ static void work_on(struct life *child, const char *path)
 static void try_image(struct life *life, const struct image *image)
 {
 	uint64_t random = mix_two(image->hash, life->random);
-	bool listens = life->level + 1 < LEVELS && random % life->effort->recover_each == 0;
+	unsigned each = life->effort->recover_each / (has_everything(image) ? 8 : 1);
+	bool listens = life->level + 1 < LEVELS && random % each == 0;
 	bool works = random / 1024 % life->effort->work_each == 0;
 	bool is_checked = (random >> 32) % life->effort->check_each == 0;
 	struct life *child = &children[life->level];

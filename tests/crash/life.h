@@ -109,6 +109,8 @@ struct image {
 };
 /* Calls @try for each image while it lies in the media's file. */
 void images_form(struct life *life, void (*try)(struct life *life, const struct image *image));
+/* One of them, a random one, happens: the power is cut. */
+void images_happen(struct life *life);
 /* What lies there in a pool. */
 void images_name_word(uint32_t word, char *text, size_t size);
 /* The words that the images in trial have and the persisted media has not. */

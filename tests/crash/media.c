@@ -52,7 +52,8 @@ int media_file(const struct template *template, void **mapped)
 	return fd;
 }
 
-void media_touch(uint64_t offset, size_t size)
+/* Pages that were ever stored to are compared at each fence. */
+static void touch(uint64_t offset, size_t size)
 {
 	for (uint64_t page = offset / DH_PAGE_SIZE; page <= (offset + size - 1) / DH_PAGE_SIZE;
 	     page++) {
@@ -72,7 +73,7 @@ void media_init(struct media *media, const struct template *template, struct med
 	snprintf(media->path, sizeof(media->path), "/proc/self/fd/%d",
 		 media_file(template, (void **)&media->image));
 	for (unsigned i = 0; i < template->count; i++)
-		media_touch(template->pages[i] * (uint64_t)DH_PAGE_SIZE, DH_PAGE_SIZE);
+		touch(template->pages[i] * (uint64_t)DH_PAGE_SIZE, DH_PAGE_SIZE);
 	if (above)
 		above->below = media;
 }
@@ -108,11 +109,36 @@ void media_set(struct media *media, uint32_t word, uint64_t value)
 		push_stale(media, word);
 }
 
-void media_follow(struct media *media)
+void media_forget(struct media *media)
 {
 	for (unsigned i = 0; i < media->count; i++)
 		media->index[media->list[i].word] = 0;
 	media->count = 0;
+}
+
+void media_unflush(struct media *media)
+{
+	for (unsigned i = 0; i < media->count; i++)
+		memset(media->list[i].flushed, 0, FLUSHERS);
+}
+
+int media_new_file(const struct media *media)
+{
+	static const struct template empty;
+	uint64_t *bytes;
+	int fd = media_file(&empty, (void **)&bytes);
+
+	for (unsigned i = 0; i < touched_count; i++)
+		memcpy(bytes + touched[i] * PAGE_WORDS,
+		       media->persisted + touched[i] * PAGE_WORDS, DH_PAGE_SIZE);
+	for (unsigned i = 0; i < media->count; i++)
+		bytes[media->list[i].word] = media->list[i].values[media->list[i].count - 1];
+	return fd;
+}
+
+void media_follow(struct media *media)
+{
+	media_forget(media);
 	for (unsigned i = 0; i < media->stale_count; i++)
 		set_persisted(media, media->stale[i], media->above->persisted[media->stale[i]]);
 	media->stale_count = 0;
@@ -179,7 +205,7 @@ static void note_value(struct media *media, uint32_t word, uint64_t value)
 void media_store(struct media *media, uint64_t offset, size_t size, const void *at)
 {
 	media->time++;
-	media_touch(offset, size);
+	touch(offset, size);
 	for (size_t i = 0; i < size / 8; i++)
 		note_value(media, (uint32_t)(offset / 8 + i), ((const uint64_t *)at)[i]);
 }

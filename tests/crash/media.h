@@ -77,6 +77,13 @@ void media_set(struct media *media, uint32_t word, uint64_t value);
 /* Or: the same words are unsettled as in `above`, flushed by nobody. */
 void media_inherit(struct media *media);
 
+/* Nothing is unsettled any more: a power cut. */
+void media_forget(struct media *media);
+/* What is unsettled stays so, and nobody flushed it: a kill. */
+void media_unflush(struct media *media);
+/* What the pool holds then, in a new file; its descriptor. */
+int media_new_file(const struct media *media);
+
 /* @at is where the pool has the bytes that were stored. */
 void media_store(struct media *media, uint64_t offset, size_t size, const void *at);
 void media_flush(struct media *media, unsigned flusher, uint64_t offset, size_t size);
@@ -88,7 +95,5 @@ void media_new_flusher(struct media *media, unsigned flusher);
 uint64_t media_compare(const struct media *media, const char *base, bool everything);
 /* The same for the image file, while no image lies in it. */
 uint64_t media_compare_image(const struct media *media);
-/* Pages that were ever stored to are compared each time, the others with everything. */
-void media_touch(uint64_t offset, size_t size);
 
 #endif

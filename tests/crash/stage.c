@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "random.h"
 #include "report.h"
@@ -16,16 +18,17 @@ struct actor {
 	struct listener listener;
 	bool on_stage;			/* its thread runs, or could */
 	bool leaving;			/* it is in the destructors of its thread */
-	unsigned next;			/* its next step is not before this one */
 	unsigned stalled_until;		/* steps done by all */
 	unsigned step, step_events;
 };
 
 static struct life *life;
 static const struct play *play;
-static struct actor actors[ACTORS];
-static sem_t back;			/* somebody leaves */
+static struct actor *actors;		/* of this act: a crash leaves them as they are */
+static sem_t back;			/* somebody leaves, or there was a crash */
 static unsigned leaver;
+static bool crashed;
+static unsigned next_step[ACTORS];	/* of each: its next one is not before this */
 static unsigned last_step, steps_done, waits;
 
 unsigned stage_step(void)
@@ -40,12 +43,12 @@ static unsigned own_index(void)
 
 static bool has_more(unsigned index)
 {
-	struct actor *actor = &actors[index];
+	unsigned *next = &next_step[index];
 
-	while (actor->next < play->step_count && (play->steps[actor->next].dropped ||
-						  play->steps[actor->next].actor != index))
-		actor->next++;
-	return actor->next < play->step_count;
+	while (*next < play->step_count &&
+	       (play->steps[*next].dropped || play->steps[*next].actor != index))
+		++*next;
+	return *next < play->step_count;
 }
 
 static bool is_stalled(unsigned index)
@@ -68,8 +71,28 @@ static unsigned choose_other(unsigned self, uint64_t random, bool even_stalled)
 
 static void give_to(unsigned self, unsigned other)
 {
+	/* Taken before: after a crash meanwhile `actors` are those of the next act. */
+	sem_t *go = &actors[self].go;
+
 	sem_post(&actors[other].go);
-	sem_wait(&actors[self].go);
+	sem_wait(go);
+}
+
+static unsigned who_leaves(void)
+{
+	for (unsigned i = 0; i < play->actors; i++)
+		if (actors[i].leaving)
+			return i;
+	return NOBODY;
+}
+
+/* No thread ever comes back from here. */
+static void crash(void)
+{
+	crashed = true;
+	sem_post(&back);
+	for (;;)
+		pause();
 }
 
 static void after_event(void)
@@ -80,6 +103,8 @@ static void after_event(void)
 	uint64_t random = mix_two(step->random, actor->step_events++);
 
 	waits = 0;
+	if (actor->step_events == step->crash_at && who_leaves() == NOBODY)
+		crash();
 	if (step->still || actor->leaving || random % play->switch_each)
 		return;
 	random >>= 16;
@@ -107,26 +132,18 @@ static void instead_of_waiting(void)
 
 static bool act_step(struct actor *actor, unsigned index)
 {
-	const struct step *step = &play->steps[actor->next];
+	const struct step *step = &play->steps[next_step[index]];
 
-	actor->step = last_step = actor->next++;
+	actor->step = last_step = next_step[index]++;
 	violated->step = last_step;
 	actor->step_events = 0;
-	if (last_step >= play->warm)
-		life->effort = play->effort;
+	life->effort = last_step >= play->warm && step->random % play->tried_each == 0 ?
+			       play->effort : NULL;
 	if (step->kind == OP_LEAVE)
 		return false;
 	ops_run(life, index, step->kind, step->random);
 	steps_done++;
 	return true;
-}
-
-static unsigned who_leaves(void)
-{
-	for (unsigned i = 0; i < play->actors; i++)
-		if (actors[i].leaving)
-			return i;
-	return NOBODY;
 }
 
 static void *act(void *arg)
@@ -162,13 +179,17 @@ static void enter(unsigned index)
 		broken("no thread");
 }
 
-void stage_play(struct life *new_life, const struct play *new_play)
+bool stage_play(struct life *new_life, const struct play *new_play)
 {
 	unsigned next = 0;
 
 	life = new_life;
 	play = new_play;
+	crashed = false;
 	sem_init(&back, 0, 0);
+	actors = calloc(ACTORS, sizeof(*actors));
+	if (!actors)
+		broken("no memory");
 	for (unsigned i = 0; i < play->actors; i++) {
 		sem_init(&actors[i].go, 0, 0);
 		actors[i].listener = (struct listener){
@@ -180,9 +201,11 @@ void stage_play(struct life *new_life, const struct play *new_play)
 	for (;;) {
 		next = choose_other(NOBODY, next, true);
 		if (next == NOBODY)
-			return;
+			return false;
 		sem_post(&actors[next].go);
 		sem_wait(&back);
+		if (crashed)
+			return true;
 		next = leaver;
 		pthread_join(actors[next].thread, NULL);
 		actors[next].on_stage = false;

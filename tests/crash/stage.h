@@ -19,6 +19,7 @@ struct step {
 	uint64_t random;
 	bool dropped;			/* by shrinking: as if it were not there */
 	bool still;			/* the baton stays while it is under way */
+	unsigned crash_at;		/* the pool crashes at this event of it; 0: it does not */
 };
 
 struct play {
@@ -28,11 +29,15 @@ struct play {
 	unsigned switch_each;		/* the baton goes at one in so many events */
 	unsigned stall_each;		/* and one in so many times it does not come back soon */
 	unsigned warm;			/* so many steps without images, at first */
-	const struct effort *effort;	/* then */
+	unsigned tried_each;		/* of the others one in so many has images */
+	const struct effort *effort;
 };
 
-/* Plays in the life of level 0; returns when all steps are done. */
-void stage_play(struct life *life, const struct play *play);
+/*
+ * Plays in the life of level 0 until all steps are done, or until a crash (true): then all
+ * threads stop for ever where they are, and the next call goes on behind the steps begun.
+ */
+bool stage_play(struct life *life, const struct play *play);
 /* The step that was begun last. */
 unsigned stage_step(void);
 

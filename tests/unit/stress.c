@@ -2,9 +2,9 @@
 /*
  * Threads on one heap, for ThreadSanitizer, under which Criterion does not run: plain C that
  * prints TAP.  They use every call: publish into, replace, grow and free shared slots, and slots
- * inside blocks of their own (a slot's block must not be freed while it is used), commit actions, hand reservations to each other to be
- * published or cancelled, and come and go; two more look on.  More threads than the log has
- * lanes.
+ * inside blocks of their own (a slot's block must not be freed while it is used), commit actions,
+ * hand reservations to each other to be published or cancelled, and come and go; two more look
+ * on.  More threads than the log has lanes.
  */
 #include <errno.h>
 #include <pthread.h>

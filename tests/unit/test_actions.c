@@ -65,7 +65,8 @@ Test(actions, publishes_replaces_frees_and_sets_of_any_number)
 		must(daxheap_get_info(f.heap, &after));
 		/* Reserving the entries may cost a format, of chunks for the largest, and that a
 		 * step of the horizon; test_counts looks at the steady state. */
-		cr_assert_leq(after.fences - before.fences, n < 65536 ? 4 : 6, "%zu changes, %llu fences", n,
+		cr_assert_leq(after.fences - before.fences, n < 65536 ? 4 : 6,
+			      "%zu changes, %llu fences", n,
 			      (unsigned long long)(after.fences - before.fences));
 		cr_assert_eq(pool_census(f.heap).blocks, 2 + n);
 

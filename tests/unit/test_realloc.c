@@ -202,7 +202,8 @@ Test(realloc, at_random)
 
 	for (unsigned step = 0; step < 3000; step++) {
 		unsigned i = (unsigned)(tree_random(&random) % COUNT);
-		size_t wish = 1 + tree_random(&random) % (tree_random(&random) % 8 ? 5000 : LARGEST);
+		size_t limit = tree_random(&random) % 8 ? 5000 : LARGEST;
+		size_t wish = 1 + tree_random(&random) % limit;
 
 		if (!size[i]) {
 			pool_publish(heap, &slots[i], wish, 0);
