@@ -327,7 +327,6 @@ static void empty_cache(struct dh_cache *cache)
 		cache->tagged[i] = &no_span;
 	while (cache->all)
 		give_up(cache, cache->all);
-	dh_log_leave(&cache->heap->log, cache->lane, &cache->traffic);
 }
 
 /* The registry is not locked while spans are given back, which may wait for other threads;

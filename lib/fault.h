@@ -19,7 +19,6 @@ enum dh_fault {
 	DH_FAULT_NO_SLOT_LOCK,
 	DH_FAULT_NO_RECOVERY_FENCE,	/* recovery acts on lines that are not durable yet */
 	DH_FAULT_KEEP_TORN,		/* recovery leaves a torn record where it lies */
-	DH_FAULT_NO_LEAVE,		/* a lane changes hands with flushes not fenced */
 	DH_FAULT_NO_SORT,		/* replay in the order of lanes */
 	DH_FAULT_NO_FREED_RULE,		/* replay stores into blocks that were freed later */
 	DH_FAULT_REUSE_EARLY,		/* spans are formatted before the horizon passed them */

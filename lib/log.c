@@ -142,12 +142,10 @@ void dh_log_flush_evicted(struct dh_log *log, struct dh_lane *lane, struct dh_tr
 			   atomic_load_explicit(&lane->evicted[i], memory_order_relaxed));
 }
 
-void dh_log_leave(struct dh_log *log, struct dh_lane *lane, struct dh_traffic *traffic)
+void dh_log_fence_evicted(struct dh_log *log, struct dh_lane *lane, struct dh_traffic *traffic)
 {
-	if (!atomic_load_explicit(&lane->evicted_count, memory_order_relaxed) ||
-	    dh_faulty(DH_FAULT_NO_LEAVE))
-		return;
 	dh_log_flush_evicted(log, lane, traffic);
+	/* A failure is remembered in persist.failed. */
 	dh_fence(log->persist, traffic);
 	atomic_store_explicit(&lane->evicted_count, 0, memory_order_release);
 }

@@ -252,21 +252,17 @@ static __always_inline void dh_log_stored(struct dh_log *log, struct dh_lane *la
 		dh_log_note_line(log, lane, traffic, line, seq);
 }
 
-/*
- * Before another thread uses the lane: flushes and fences what left `dirty`, some of which the
- * calling thread may have flushed already, which no fence of another would cover.
- */
-void dh_log_leave(struct dh_log *log, struct dh_lane *lane, struct dh_traffic *traffic);
+/* After an operation that evicted more lines than can be remembered. */
+void dh_log_fence_evicted(struct dh_log *log, struct dh_lane *lane, struct dh_traffic *traffic);
 
 /* After the in-place stores, or instead of the commit: withdraws the announcement. */
 static __always_inline void dh_log_end(struct dh_log *log, struct dh_lane *lane,
 				       struct dh_traffic *traffic)
 {
 	atomic_store_explicit(&lane->announced, DH_NOT_ANNOUNCED, memory_order_release);
-	if (__builtin_expect(lane->shared || atomic_load_explicit(&lane->evicted_count,
-								  memory_order_relaxed) >
-						     DH_EVICTED, 0))
-		dh_log_leave(log, lane, traffic);
+	if (__builtin_expect(atomic_load_explicit(&lane->evicted_count, memory_order_relaxed) >
+				     DH_EVICTED, 0))
+		dh_log_fence_evicted(log, lane, traffic);
 	if (__builtin_expect(lane->shared, 0))
 		dh_unlock(&lane->lock);
 }

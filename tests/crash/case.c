@@ -200,8 +200,6 @@ static const struct geometry *plan_all(const struct case_spec *spec, struct play
 {
 	static const unsigned actors[] = {1, 2, 2, 2, 3, 3}, switches[] = {2, 5, 15, 50};
 	const struct geometry *geometry = choose_geometry(random);
-	unsigned leave_each = spec->control && spec->control->leave_each ?
-				      spec->control->leave_each : 12;
 
 	memset(play, 0, sizeof(*play));
 	play->actors = actors[random_below(random, 6)];
@@ -221,7 +219,7 @@ static const struct geometry *plan_all(const struct case_spec *spec, struct play
 		uint64_t own = mix_two(spec->seed, i);
 
 		step->actor = random_below(&own, 60) % play->actors;
-		step->kind = random_one_in(&own, leave_each) ? OP_LEAVE : ops_random_kind(&own);
+		step->kind = random_one_in(&own, 12) ? OP_LEAVE : ops_random_kind(&own);
 		step->random = random_next(&own);
 		step->dropped = spec->dropped[i];
 		step->still = spec->still[i];

@@ -10,7 +10,6 @@ struct control {
 	const char *name;
 	enum dh_fault fault;		/* of the heap */
 	enum mistake mistake;		/* of the program or the media */
-	unsigned leave_each;		/* threads end more often; 0: as ever */
 };
 
 extern const struct control controls[];

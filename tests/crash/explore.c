@@ -19,7 +19,7 @@
 #include "shrink.h"
 
 #define JOBS_MAX	64u
-#define CONTROL_IMAGES	2000000u		/* after so many a control counts as not found */
+#define CONTROL_IMAGES	2000000u		/* then a control is not found */
 
 static const char usage[] =
 	"Usage: explore [--images N] [--jobs N] [--seed S] [--ops N] [--threads N]\n"

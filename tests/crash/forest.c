@@ -30,7 +30,8 @@ uint16_t forest_tag(uint32_t id)
 
 uint32_t forest_size(const struct model *model, uint64_t random, bool node, bool large)
 {
-	static const uint32_t leaves[] = {1, 16, 24, 32, 48, 64, 64, 64, 64, 96, 128, 200, 320, 700};
+	static const uint32_t leaves[] = {1, 16, 24, 32, 48, 64, 64, 64, 64, 96, 128, 200, 320,
+					  700};
 	static const uint32_t nodes[] = {32, 48, 64, 64, 64, 128, 256, 1024};
 	static const uint32_t larges[] = {4096, 9000, 40000, 70000, 300000, 1 << 20, 2 << 20};
 

@@ -4,7 +4,8 @@
 #include "shrink.h"
 
 #define RUNS_MAX 400u
-#define STEPS_BEFORE 4u			/* images are formed so many steps before the failing one */
+/* So many steps before the failing one have images. */
+#define STEPS_BEFORE 4u
 
 #define ALIKE 12u			/* characters of a message that tell its kind */
 

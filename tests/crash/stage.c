@@ -8,7 +8,7 @@
 #include "report.h"
 #include "stage.h"
 
-#define STALL_STEPS	12u		/* a stalled thread waits for so many steps of others */
+#define STALL_STEPS	12u		/* at most, of others, while it is stalled */
 #define WAITS_MAX	20000u		/* of all threads, with nothing that happens */
 #define NOBODY		ACTORS
 

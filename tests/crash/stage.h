@@ -27,7 +27,7 @@ struct play {
 	unsigned step_count;
 	struct step steps[STEPS_MAX];
 	unsigned switch_each;		/* the baton goes at one in so many events */
-	unsigned stall_each;		/* and one in so many times it does not come back soon */
+	unsigned stall_each;		/* and one in so many times for long */
 	unsigned warm;			/* so many steps without images, at first */
 	unsigned tried_each;		/* of the others one in so many has images */
 	const struct effort *effort;
