@@ -260,8 +260,10 @@ static int check_place(const struct daxheap_action *action, const struct step *s
 	int is_root = dh_find_parent(heap, dh_media_offset(&heap->media, step->word), &parent,
 				     after);
 
+	if (is_root < 0)
+		return is_root;
 	if (is_root)
-		return is_root < 0 ? is_root : 0;
+		return step->sets ? dh_bad_slot(step->word, "a root's slot is not to be set") : 0;
 	if ((step->publishes || step->sets) && dh_map_get(&action->freed, parent.offset))
 		return dh_bad_slot(step->word, "the action frees the block that it lies in");
 	if (!dh_found_live(&parent) && !dh_map_get(&action->published, parent.offset))

@@ -156,16 +156,22 @@ static bool give_up_empties(struct dh_cache *cache)
 	return any;
 }
 
+/* A span of nobody's, or a new one; when there is no room, what the cache itself can spare. */
 static int take_span(struct dh_cache *cache, unsigned class, uint16_t tag,
 		     struct dh_span **span)
 {
 	struct dh_space *space = &cache->heap->space;
 	int err = dh_space_take_span(space, &cache->traffic, cache, class, tag, span);
 
-	if (err != -ENOMEM && err != -ENOSPC)
-		return err;
-	if (dh_cache_reclaim(cache))
+	if (err == -ENOMEM || err == -ENOSPC) {
+		dh_cache_reclaim(cache);
+		*span = find_partial(cache, class, tag);
+		if (*span)
+			return 0;
 		err = dh_space_take_span(space, &cache->traffic, cache, class, tag, span);
+	}
+	if (!err)
+		add_to_all(cache, *span);
 	return err;
 }
 
@@ -190,7 +196,6 @@ int dh_cache_refill(struct dh_cache *cache, unsigned class, uint16_t tag,
 		err = take_span(cache, class, tag, &span);
 		if (err)
 			return err;
-		add_to_all(cache, span);
 	}
 	unlist(cache, span);
 	span->state = DH_SPAN_CURRENT;
@@ -319,8 +324,9 @@ static __thread struct dh_cache *of_thread;
 
 static void empty_cache(struct dh_cache *cache)
 {
-	/* Blocks that still wait for the horizon are the next thread's that takes the cache. */
-	release_deferred(cache);
+	/* If the horizon can't be moved, blocks that wait for it are the next thread's. */
+	if (cache->deferred_count && !dh_log_settle(&cache->heap->log, &cache->traffic))
+		release_deferred(cache);
 	for (unsigned class = 0; class < DH_CLASSES; class++)
 		cache->current[class] = &no_span;
 	for (unsigned i = 0; i < DH_TAGGED; i++)

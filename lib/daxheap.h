@@ -33,9 +33,14 @@
  *
  *	-EROFS	the pool was opened read-only
  *	-EIO	the system refused to make data durable (msync), now or earlier; what was
- *		acknowledged before is safe, the call's own effect may or may not be there;
- *		close and open again
+ *		acknowledged before is safe, the call's own effect may or may not be there
+ *		(so don't write to a block that it was to publish); close and open again
  *	-EPERM	called in a child after fork(): the heap belongs to the parent
+ *	-ENOMEM	no memory, in the first call of a thread or the first that reads a chunk
+ *
+ * and every function that looks at a block
+ *
+ *	-EBADMSG the pool is damaged where the block lies; the message says where
  *
  * Threads.  Any number of threads may call on one heap at the same time, all functions but
  * daxheap_close().  Two that work on the same slot are ordered, and the loser of a race
@@ -91,8 +96,8 @@ enum daxheap_durability {
  * The file is sparse: the heap takes space from the file system, in front of use, as it grows
  * into it.  An existing file is never touched.
  *
- * Durable when it returns: the pool and its name.  After a crash half way the file is not
- * taken for a pool; on an error it is removed.
+ * Durable when it returns: the pool and its name.  After a crash half way the file can't be
+ * opened (daxheap_check() may make an empty pool of it); on an error it is removed.
  *
  * -EEXIST	there is a file of that name
  * -ENOSPC	the file system has not enough space
@@ -136,7 +141,9 @@ DAXHEAP_API void daxheap_close(struct daxheap *heap);
  * A block belongs to whoever reserved it until it is published or cancelled; it may be
  * handed to another thread.
  *
- * -ENOMEM	no free space of that size in the pool
+ * -ENOMEM	no free space of that size in the pool, but for what other threads keep: a few
+ *		empty spans, and blocks of their spans that were given back by others since
+ *		they last reserved
  * -ENOSPC	the file system has no space for the pool to grow into
  * -EINVAL	@size is 0
  */
@@ -201,7 +208,8 @@ DAXHEAP_API int daxheap_replace(struct daxheap *heap, daxheap_ref *slot, void *b
  * them and would not be much too large, else by a new block of the same tag with the same
  * content (as much as fits), which replaces it in one atomic step.  Durable when it returns:
  * the new block and what was copied; a block that stays is not flushed.  Nobody may write to
- * the block meanwhile; if it moved, pointers into it are void.
+ * the block meanwhile; if it moved, pointers into it are void, and it has the alignment that
+ * daxheap_alloc() gives.
  *
  * Errors of daxheap_alloc() and daxheap_free(); the old block is there then.
  */

@@ -138,11 +138,22 @@ static __always_inline int commit(struct daxheap *heap, struct dh_cache *cache,
 	return 0;
 }
 
-#define ANY_SEQ UINT64_MAX
+/* A block as it was when its slot was looked at. */
+struct seen {
+	uint64_t offset, size;
+	uint16_t tag;
+	uint64_t freed_seq;		/* of its span, or of its chunks */
+};
 
-/* @unchanged: the slot's stripe must not have changed since this sequence, or -EAGAIN. */
+/* Not freed, and reserved anew, since then. */
+static inline bool is_same(const struct dh_found *block, const struct seen *seen)
+{
+	return block->offset == seen->offset && dh_found_freed_seq(block) == seen->freed_seq;
+}
+
+/* @seen: what must be freed, or -EAGAIN; NULL: anything. */
 static __always_inline int change_slot(struct daxheap *heap, enum change change,
-				       daxheap_ref *slot, void *block, uint64_t unchanged)
+				       daxheap_ref *slot, void *block, const struct seen *seen)
 {
 	struct dh_found value, freed;
 	struct dh_stripe *stripe;
@@ -163,10 +174,9 @@ static __always_inline int change_slot(struct daxheap *heap, enum change change,
 	if (!dh_faulty(DH_FAULT_NO_SLOT_LOCK))
 		dh_lock(&stripe->lock);
 	after = atomic_load_explicit(&stripe->seq, memory_order_relaxed);
-	if (unchanged != ANY_SEQ && after != unchanged)
+	err = look(heap, change, slot, &value, &freed, &after);
+	if (!err && seen && !is_same(&freed, seen))
 		err = -EAGAIN;
-	if (!err)
-		err = look(heap, change, slot, &value, &freed, &after);
 	if (!err)
 		err = commit(heap, cache, change, slot, stripe, &value, &freed, after);
 	if (!dh_faulty(DH_FAULT_NO_SLOT_LOCK))
@@ -179,27 +189,27 @@ static __always_inline int change_slot(struct daxheap *heap, enum change change,
 
 DAXHEAP_API int daxheap_publish(struct daxheap *heap, daxheap_ref *slot, void *block)
 {
-	return change_slot(heap, PUBLISHES, slot, block, ANY_SEQ);
+	return change_slot(heap, PUBLISHES, slot, block, NULL);
 }
 
 DAXHEAP_API int daxheap_free(struct daxheap *heap, daxheap_ref *slot)
 {
-	return change_slot(heap, FREES, slot, NULL, ANY_SEQ);
+	return change_slot(heap, FREES, slot, NULL, NULL);
 }
 
-static int replace(struct daxheap *heap, daxheap_ref *slot, void *block, uint64_t unchanged)
+static int replace(struct daxheap *heap, daxheap_ref *slot, void *block, const struct seen *seen)
 {
-	return change_slot(heap, FREES | PUBLISHES, slot, block, unchanged);
+	return change_slot(heap, FREES | PUBLISHES, slot, block, seen);
 }
 
 DAXHEAP_API int daxheap_replace(struct daxheap *heap, daxheap_ref *slot, void *block)
 {
-	return replace(heap, slot, block, ANY_SEQ);
+	return replace(heap, slot, block, NULL);
 }
 
 /*
- * Another thread may free the block meanwhile, and its next owner write to it: then the slot's
- * stripe has changed, and what was copied is thrown away.  Hence atomic loads.
+ * Another thread may free the block meanwhile, and its next owner write to it: then that is seen
+ * before the copy is published, and it is thrown away.  Hence atomic loads.
  */
 static void copy_content(uint64_t *to, const uint64_t *from, size_t size)
 {
@@ -207,13 +217,6 @@ static void copy_content(uint64_t *to, const uint64_t *from, size_t size)
 		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
 	dh_listened_store(to, size);
 }
-
-/* A block as it was when the slot was looked at, and the sequence of the slot's stripe then. */
-struct seen {
-	uint64_t offset, size;
-	uint16_t tag;
-	uint64_t seq;
-};
 
 /* The live block that the slot of a root or live block refers to. */
 static int find_current(struct daxheap *heap, const daxheap_ref *slot, struct dh_found *old)
@@ -242,7 +245,7 @@ static int see(struct daxheap *heap, const daxheap_ref *slot, struct seen *seen)
 			.offset = old.offset,
 			.size = dh_found_size(&old),
 			.tag = dh_found_tag(&old),
-			.seq = atomic_load_explicit(&stripe->seq, memory_order_relaxed),
+			.freed_seq = dh_found_freed_seq(&old),
 		};
 	dh_unlock(&stripe->lock);
 	return err;
@@ -276,7 +279,7 @@ static int try_realloc(struct daxheap *heap, daxheap_ref *slot, size_t size)
 	err = copy_block(heap, &old, size, &block);
 	if (err)
 		return err;
-	err = replace(heap, slot, block, old.seq);
+	err = replace(heap, slot, block, &old);
 	if (err)
 		daxheap_cancel(heap, block);
 	return err;
@@ -293,7 +296,7 @@ DAXHEAP_API int daxheap_realloc(struct daxheap *heap, daxheap_ref *slot, size_t 
 		return err;
 	if (!size)
 		return dh_fail(EINVAL, "a block has at least 1 byte");
-	/* Another thread changed this slot, or one near it: what was copied may be stale. */
+	/* Another thread freed this block, or one of its span: what was copied may be stale. */
 	do {
 		err = try_realloc(heap, slot, size);
 	} while (err == -EAGAIN);

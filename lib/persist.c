@@ -52,7 +52,6 @@ void dh_persist_init(struct dh_persist *persist, enum daxheap_durability durabil
 	persist->flushes = durability == DAXHEAP_MAP_SYNC || durability == DAXHEAP_FORCED ||
 			   durability == DAXHEAP_DAX_MSYNC;
 	persist->syncs = durability == DAXHEAP_DAX_MSYNC || durability == DAXHEAP_PAGE_CACHE;
-	persist->nothing = durability == DAXHEAP_NOTHING_WRITTEN;
 	dh_lock_init(&persist->pending_lock, DH_RANK_PENDING);
 }
 

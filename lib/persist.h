@@ -18,7 +18,6 @@
 struct dh_persist {
 	bool flushes;			/* cache lines are flushed, by libpmem */
 	bool syncs;			/* msync at a fence */
-	bool nothing;			/* read-only: nothing is made durable */
 	atomic_bool failed;		/* an msync failed: nothing can be promised any more */
 
 	/* msync modes: the bytes flushed by any thread and not yet fenced. */

@@ -126,7 +126,7 @@ static __always_inline bool give_back_own(struct dh_cache *cache, const void *at
 	if (index >= span->blocks || index * span->size != delta)
 		return false;
 	free = atomic_load_explicit(&span->free[index / 64], memory_order_relaxed);
-	if (free >> index % 64 & 1)
+	if (free >> index % 64 & 1 || dh_bit(span->remote, index))
 		return false;
 	atomic_store_explicit(&span->free[index / 64], free | UINT64_C(1) << index % 64,
 			      memory_order_relaxed);

@@ -69,8 +69,10 @@ bool dh_span_collect(struct dh_span *span)
 /* --- spans --- */
 
 /* Room for the bitmaps in DRAM.  Outgrown ones stay, as somebody may still look there. */
-static int give_words(struct dh_space *space, struct dh_span *span, unsigned words)
+static int give_words(struct dh_space *space, struct dh_span *span, unsigned blocks)
 {
+	const unsigned words = (blocks + 63) / 64;
+
 	if (words > span->words_capacity) {
 		void **memory = malloc(sizeof(*memory) + 2 * words * sizeof(uint64_t));
 
@@ -84,7 +86,7 @@ static int give_words(struct dh_space *space, struct dh_span *span, unsigned wor
 	}
 	span->remote = span->free + span->words_capacity;
 	for (unsigned i = 0; i < words; i++) {
-		unsigned left = span->blocks - i * 64;
+		unsigned left = blocks - i * 64;
 
 		atomic_store(&span->free[i],
 			     left < 64 ? (UINT64_C(1) << left) - 1 : UINT64_MAX);
@@ -116,10 +118,11 @@ static int make_span(struct dh_space *space, struct dh_units *units, uint64_t ch
 {
 	struct dh_span *span = &units->spans[unit];
 	uint64_t first = 0, size = dh_class_size(class);
+	unsigned blocks = dh_span_blocks(class, unit, &first);
 
-	span->blocks = dh_span_blocks(class, unit, &first);
-	if (give_words(space, span, (span->blocks + 63) / 64))
+	if (give_words(space, span, blocks))
 		return -ENOMEM;
+	span->blocks = blocks;
 	span->start = chunk * DH_CHUNK_SIZE + first;
 	span->size = (uint32_t)size;
 	span->reciprocal = ((UINT64_C(1) << 43) + size - 1) / size;
@@ -156,9 +159,9 @@ static uint64_t span_last_seq(const struct dh_span *span)
 
 static void lower_hints(struct dh_space *space, uint64_t chunk)
 {
-	for (unsigned i = 1; i <= DH_UNITS_PER_CHUNK; i++)
-		if (space->first_fit[i] > chunk)
-			space->first_fit[i] = chunk;
+	for (unsigned class = 0; class < DH_CLASSES; class++)
+		if (space->first_fit[class] > chunk)
+			space->first_fit[class] = chunk;
 }
 
 static void drop_chunk(struct dh_space *space, uint64_t index);
@@ -419,13 +422,11 @@ static void set_huge(struct dh_space *space, uint64_t index, uint64_t length, ui
 	atomic_store(&head->kind, DH_CHUNK_HUGE_HEAD);
 }
 
-static int load_huge(struct dh_space *space, uint64_t index, const struct dh_chunk_word *head)
+static int check_tails(const struct dh_space *space, uint64_t index,
+		       const struct dh_chunk_word *head)
 {
 	struct dh_chunk_word tail;
 
-	if (!head->length || head->length > space->media->chunks - index)
-		return dh_fail(EBADMSG, "the pool is damaged: the huge block at chunk %llu is "
-			       "longer than the pool", (unsigned long long)index);
 	for (uint64_t i = 1; i < head->length; i++) {
 		int err = dh_chunk_read(space->media, index + i, &tail);
 
@@ -437,58 +438,96 @@ static int load_huge(struct dh_space *space, uint64_t index, const struct dh_chu
 				       "huge block before it",
 				       (unsigned long long)(index + i));
 	}
-	set_huge(space, index, head->length, head->tag, true);
 	return 0;
 }
 
-/* The live head of the huge block that the chunk is a tail of; the chunk itself if none. */
-static uint64_t find_head(const struct dh_space *space, uint64_t index,
-			  struct dh_chunk_word *word)
+static void set_damaged(struct dh_space *space, uint64_t index)
+{
+	atomic_store(&space->chunks[index].kind, DH_CHUNK_DAMAGED);
+	atomic_store_explicit(&space->chunks[index].loaded, 1, memory_order_release);
+}
+
+static int load_huge(struct dh_space *space, uint64_t index, const struct dh_chunk_word *head)
+{
+	int err;
+
+	if (!head->length || head->length > space->media->chunks - index) {
+		set_damaged(space, index);
+		return dh_fail(EBADMSG, "the pool is damaged: the huge block at chunk %llu is "
+			       "longer than the pool", (unsigned long long)index);
+	}
+	err = check_tails(space, index, head);
+	if (!err) {
+		set_huge(space, index, head->length, head->tag, true);
+		return 0;
+	}
+	/* Nothing of it may be given out. */
+	for (uint64_t i = 0; i < head->length; i++)
+		if (!atomic_load(&space->chunks[index + i].loaded))
+			set_damaged(space, index + i);
+	return err;
+}
+
+/*
+ * The live head of the huge block that the chunk is a tail of; the chunk itself if there is
+ * none.  -EBADMSG: the word that would tell is damaged.
+ */
+static int find_head(const struct dh_space *space, uint64_t index, struct dh_chunk_word *word,
+		     uint64_t *head_index)
 {
 	struct dh_chunk_word head;
 	uint64_t at = index - word->length;
+	int err;
 
-	if (!word->length || word->length > index || at < space->media->first_chunk ||
-	    dh_chunk_read(space->media, at, &head) || head.kind != DH_CHUNK_HUGE_HEAD ||
-	    !head.live || head.length <= word->length)
-		return index;
+	*head_index = index;
+	if (!word->length || word->length > index || at < space->media->first_chunk)
+		return 0;
+	err = dh_chunk_read(space->media, at, &head);
+	if (err || head.kind != DH_CHUNK_HUGE_HEAD || !head.live || head.length <= word->length)
+		return err;
 	*word = head;
-	return at;
+	*head_index = at;
+	return 0;
+}
+
+static int load_by_word(struct dh_space *space, uint64_t index, uint64_t *head)
+{
+	struct dh_chunk_word word;
+	int err = dh_chunk_read(space->media, index, &word);
+
+	*head = index;
+	if (!err && word.kind == DH_CHUNK_HUGE_TAIL)
+		err = find_head(space, index, &word, head);
+	if (err)
+		return err;
+	switch ((int)word.kind) {
+	case DH_CHUNK_FREE:
+	case DH_CHUNK_HUGE_TAIL:
+		return 0;
+	case DH_CHUNK_SPANS:
+		return load_spans(space, index);
+	case DH_CHUNK_HUGE_HEAD:
+		return word.live ? load_huge(space, *head, &word) : 0;
+	default:
+		return dh_fail(EBADMSG, "the pool is damaged: chunk word %llu says nothing known: "
+			       "'daxheap check' tells more", (unsigned long long)index);
+	}
 }
 
 static int load_chunk(struct dh_space *space, uint64_t index)
 {
-	struct dh_chunk_word word;
-	uint64_t head = index;
-	int err = dh_chunk_read(space->media, index, &word);
+	uint64_t head;
+	int err = load_by_word(space, index, &head);
 
-	if (!err && word.kind == DH_CHUNK_HUGE_TAIL)
-		head = find_head(space, index, &word);
-	if (err)
-		goto out;
-	switch ((int)word.kind) {
-	case DH_CHUNK_FREE:
-	case DH_CHUNK_HUGE_TAIL:
-		break;
-	case DH_CHUNK_SPANS:
-		err = load_spans(space, index);
-		break;
-	case DH_CHUNK_HUGE_HEAD:
-		if (word.live)
-			err = load_huge(space, head, &word);
-		break;
-	default:
-		err = dh_fail(EBADMSG, "the pool is damaged: chunk word %llu says nothing known: "
-			      "'daxheap check' tells more", (unsigned long long)index);
-	}
-out:
 	if (err == -ENOMEM)
 		return err;
-	if (err)
-		atomic_store(&space->chunks[index].kind, DH_CHUNK_DAMAGED);
+	if (err) {
+		set_damaged(space, index);
+		return err;
+	}
 	atomic_store_explicit(&space->chunks[head].loaded, 1, memory_order_release);
 	atomic_store_explicit(&space->chunks[index].loaded, 1, memory_order_release);
-	return err;
+	return 0;
 }
 
 int dh_space_load(struct dh_space *space, uint64_t index)
@@ -636,25 +675,31 @@ static int format_span(struct dh_space *space, struct dh_traffic *traffic, struc
 	return err;
 }
 
-/* A chunk that no word says is in use, without reading what is in it; 0: none seen. */
-static uint64_t find_untouched(const struct dh_space *space, uint64_t from)
+/* A chunk that no word says is in use, without reading what is in those before; 0: none seen. */
+static uint64_t find_untouched(struct dh_space *space, uint64_t from)
 {
-	for (uint64_t i = from; i < space->media->chunks; i++)
-		if (!atomic_load(&space->chunks[i].loaded) &&
-		    !__atomic_load_n(&space->media->table[i], __ATOMIC_ACQUIRE))
+	for (uint64_t i = from; i < space->media->chunks; i++) {
+		if (atomic_load(&space->chunks[i].loaded) ||
+		    __atomic_load_n(&space->media->table[i], __ATOMIC_ACQUIRE))
+			continue;
+		/* A huge block in front of it may reach here, and its words be lost. */
+		if (i > space->media->first_chunk)
+			dh_space_load(space, i - 1);
+		if (!atomic_load(&space->chunks[i].loaded))
 			return i;
+	}
 	return 0;
 }
 
 /*
  * Where a new span fits, or a span with a free block in a chunk that was not read before.
- * *unit is UINT_MAX for a chunk to be formatted.
+ * *unit is DH_UNITS_PER_CHUNK for a chunk to be formatted.
  */
 static int find_place(struct dh_space *space, unsigned class, uint16_t tag, uint64_t *chunk_out,
 		      unsigned *unit, struct dh_span **partial)
 {
-	unsigned count = dh_class_units(class), loads = 0;
-	uint64_t chunk = space->first_fit[count];
+	uint64_t chunk = space->first_fit[class];
+	unsigned loads = 0;
 
 	for (; chunk < space->media->chunks; chunk++) {
 		struct dh_chunk *state = &space->chunks[chunk];
@@ -682,18 +727,19 @@ static int find_place(struct dh_space *space, unsigned class, uint16_t tag, uint
 			if (*partial)
 				return 0;
 		}
-		if (atomic_load(&state->kind) == DH_CHUNK_SPANS && !find_units(space, class, chunk, unit))
+		if (atomic_load(&state->kind) == DH_CHUNK_SPANS &&
+		    !find_units(space, class, chunk, unit))
 			continue;
 		if (atomic_load(&state->kind) != DH_CHUNK_SPANS) {
 			if (!chunk_is_free(space, chunk))
 				continue;
 			*unit = DH_UNITS_PER_CHUNK;
 		}
-		space->first_fit[count] = chunk;
+		space->first_fit[class] = chunk;
 		*chunk_out = chunk;
 		return 0;
 	}
-	space->first_fit[count] = chunk;
+	space->first_fit[class] = chunk;
 	return no_space(dh_class_size(class));
 }
 
@@ -845,6 +891,11 @@ void dh_space_release_huge(struct dh_space *space, uint64_t offset)
 	uint64_t last_seq, length;
 
 	dh_lock(&space->lock);
+	/* Given back by two at once: the second does nothing. */
+	if (atomic_load(&head->kind) != DH_CHUNK_HUGE_HEAD || atomic_load(&head->live)) {
+		dh_unlock(&space->lock);
+		return;
+	}
 	last_seq = atomic_load(&head->last_seq);
 	length = atomic_load(&head->length);
 	for (uint64_t i = 0; i < length; i++) {
@@ -871,8 +922,8 @@ int dh_space_open(struct dh_space *space, const struct dh_media *media,
 	dh_lock_init(&space->lock, DH_RANK_SPACE);
 	dh_lock_init(&space->load_lock, DH_RANK_LOAD);
 	space->first_free = media->first_chunk;
-	for (unsigned i = 0; i <= DH_UNITS_PER_CHUNK; i++)
-		space->first_fit[i] = media->first_chunk;
+	for (unsigned class = 0; class < DH_CLASSES; class++)
+		space->first_fit[class] = media->first_chunk;
 	return 0;
 }
 

@@ -109,8 +109,7 @@ struct dh_space {
 	struct dh_chunk *chunks;
 	/* Under the lock: */
 	struct dh_span_list partial[DH_CLASSES];	/* spans of nobody with a free block */
-	uint64_t first_fit[DH_UNITS_PER_CHUNK + 1];	/* no chunk before it has so many units
-							 * in a row */
+	uint64_t first_fit[DH_CLASSES];		/* no chunk before it has room for a span */
 	uint64_t first_free;				/* no chunk before it is free */
 	uint64_t words_allocated;			/* of the chunk table */
 	/* Memory, freed at close. */

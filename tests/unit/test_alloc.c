@@ -345,3 +345,16 @@ Test(alloc, freed_twice_and_by_forged_slots)
 	daxheap_close(other);
 	daxheap_close(heap);
 }
+
+/* The first unit of a chunk, which is short, takes small blocks alone. */
+Test(alloc, small_blocks_fit_where_large_ones_do_not)
+{
+	struct daxheap *heap = pool_create("pool", POOL_SIZE);
+	void *block;
+
+	while (!daxheap_alloc(heap, 65536, &block))
+		;
+	must(daxheap_alloc(heap, 64, &block));
+	must(daxheap_alloc(heap, 8192, &block));
+	daxheap_close(heap);
+}

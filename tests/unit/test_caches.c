@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What threads keep for themselves: none of it is lost when they go, wherever blocks go. */
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -412,4 +413,47 @@ Test(caches, lanes_are_handed_on)
 	cr_assert_eq(pool_census(copy).blocks, 1 + 200 - 66);
 	daxheap_close(copy);
 	daxheap_close(heap);
+}
+
+static void *cancel_one(void *arg)
+{
+	struct job *job = arg;
+
+	note(job, daxheap_cancel(job->heap, job->blocks[0]));
+	return NULL;
+}
+
+/* The owner of a span does not yet know what others gave back there. */
+Test(caches, cancelled_by_another_and_again_by_the_owner)
+{
+	struct daxheap *heap = pool_create("pool", POOL_SIZE);
+	struct job job = {.heap = heap};
+	void *block;
+
+	must(daxheap_alloc(heap, 64, &block));
+	job.blocks = &block;
+	run_thread(cancel_one, &job);
+	cr_assert_eq(daxheap_cancel(heap, block), -EINVAL);
+	cr_assert_eq(pool_stats(heap).reserved_blocks, 0);
+	daxheap_close(heap);
+}
+
+/* More full spans than a refill looks at; what another thread freed lies in the last of them. */
+Test(caches, freed_by_another_where_the_owner_looks_last)
+{
+	enum { BLOCKS = 4096 };
+	struct daxheap *heap = pool_create("pool", POOL_SIZE);
+	void **blocks = calloc(BLOCKS, sizeof(*blocks)), *block;
+	struct job job = {.heap = heap};
+	unsigned count = 0;
+
+	while (count < BLOCKS && !daxheap_alloc(heap, 8192, &blocks[count]))
+		count++;
+	cr_assert_lt(count, BLOCKS);
+	job.blocks = &blocks[count - 20];
+	run_thread(cancel_one, &job);
+	must(daxheap_alloc(heap, 8192, &block));
+	cr_assert_eq(block, job.blocks[0]);
+	daxheap_close(heap);
+	free(blocks);
 }
