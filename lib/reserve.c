@@ -103,21 +103,13 @@ static __always_inline bool give_back_own(struct dh_cache *cache, const void *at
 {
 	struct daxheap *heap = cache->heap;
 	uint64_t offset = (uint64_t)((uintptr_t)at - (uintptr_t)heap->base), delta, index, free;
-	struct dh_units *units;
 	struct dh_span *span;
-	unsigned head;
 
 	if (offset >= heap->sb.size)
 		return false;
-	units = atomic_load_explicit(&heap->space.chunks[offset / DH_CHUNK_SIZE].units,
-				     memory_order_acquire);
-	if (!units)
+	span = dh_span_at(&heap->space, offset);
+	if (!span)
 		return false;
-	head = atomic_load_explicit(&units->head[offset / DH_UNIT_SIZE % DH_UNITS_PER_CHUNK],
-				    memory_order_acquire);
-	if (head == DH_NO_SPAN)
-		return false;
-	span = &units->spans[head];
 	if (atomic_load_explicit(&span->owner, memory_order_relaxed) != cache ||
 	    atomic_load_explicit(&span->has_live, memory_order_relaxed))
 		return false;

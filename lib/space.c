@@ -8,155 +8,6 @@
 
 #define LOADS_MAX 16u		/* chunks read in search of a partial span, before a new one */
 
-static uint32_t units_mask(unsigned unit, unsigned count)
-{
-	return (uint32_t)(((UINT64_C(1) << count) - 1) << unit);
-}
-
-void dh_span_list_add_first(struct dh_span_list *list, struct dh_span *span)
-{
-	span->prev = NULL;
-	span->next = list->first;
-	if (list->first)
-		list->first->prev = span;
-	else
-		list->last = span;
-	list->first = span;
-}
-
-void dh_span_list_add_last(struct dh_span_list *list, struct dh_span *span)
-{
-	span->next = NULL;
-	span->prev = list->last;
-	if (list->last)
-		list->last->next = span;
-	else
-		list->first = span;
-	list->last = span;
-}
-
-void dh_span_list_remove(struct dh_span_list *list, struct dh_span *span)
-{
-	if (span->prev)
-		span->prev->next = span->next;
-	else
-		list->first = span->next;
-	if (span->next)
-		span->next->prev = span->prev;
-	else
-		list->last = span->prev;
-}
-
-bool dh_span_collect(struct dh_span *span)
-{
-	bool any = false;
-
-	for (unsigned i = 0; i * 64 < span->blocks; i++) {
-		uint64_t free, back;
-
-		if (!atomic_load(&span->remote[i]))
-			continue;
-		free = atomic_load_explicit(&span->free[i], memory_order_relaxed);
-		/* What is free already was given back twice by an erring application. */
-		back = atomic_exchange(&span->remote[i], 0) & ~free;
-		atomic_store_explicit(&span->free[i], free | back, memory_order_relaxed);
-		span->used -= (uint32_t)__builtin_popcountll(back);
-		any |= back != 0;
-	}
-	return any;
-}
-
-/* --- spans --- */
-
-/* Room for the bitmaps in DRAM.  Outgrown ones stay, as somebody may still look there. */
-static int give_words(struct dh_space *space, struct dh_span *span, unsigned blocks)
-{
-	const unsigned words = (blocks + 63) / 64;
-
-	if (words > span->words_capacity) {
-		void **memory = malloc(sizeof(*memory) + 2 * words * sizeof(uint64_t));
-
-		if (!memory)
-			return dh_fail(ENOMEM, "no memory");
-		memory[0] = atomic_load(&space->bitmaps);
-		while (!atomic_compare_exchange_weak(&space->bitmaps, &memory[0], memory))
-			;
-		span->free = (atomic_uint_fast64_t *)&memory[1];
-		span->words_capacity = words;
-	}
-	span->remote = span->free + span->words_capacity;
-	for (unsigned i = 0; i < words; i++) {
-		unsigned left = blocks - i * 64;
-
-		atomic_store(&span->free[i],
-			     left < 64 ? (UINT64_C(1) << left) - 1 : UINT64_MAX);
-		atomic_store(&span->remote[i], 0);
-	}
-	return 0;
-}
-
-static struct dh_units *new_units(struct dh_space *space)
-{
-	struct dh_units *units = aligned_alloc(DH_LINE_SIZE, sizeof(*units));
-
-	if (!units) {
-		dh_fail(ENOMEM, "no memory");
-		return NULL;
-	}
-	memset(units, 0, sizeof(*units));
-	memset(units->head, DH_NO_SPAN, sizeof(units->head));
-	units->free = UINT32_MAX;
-	units->next = atomic_load(&space->units);
-	while (!atomic_compare_exchange_weak(&space->units, &units->next, units))
-		;
-	return units;
-}
-
-/* A span with all blocks free, in no list. */
-static int make_span(struct dh_space *space, struct dh_units *units, uint64_t chunk,
-		     unsigned unit, unsigned class, uint16_t tag, struct dh_span **span_out)
-{
-	struct dh_span *span = &units->spans[unit];
-	uint64_t first = 0, size = dh_class_size(class);
-	unsigned blocks = dh_span_blocks(class, unit, &first);
-
-	if (give_words(space, span, blocks))
-		return -ENOMEM;
-	span->blocks = blocks;
-	span->start = chunk * DH_CHUNK_SIZE + first;
-	span->size = (uint32_t)size;
-	span->reciprocal = ((UINT64_C(1) << 43) + size - 1) / size;
-	span->bitmap = dh_span_record(space->media, chunk, unit)->bitmap;
-	span->format_durable &= span->class == class && span->tag == tag;
-	span->chunk = chunk;
-	span->class = (uint8_t)class;
-	span->unit = (uint8_t)unit;
-	span->units = (uint8_t)dh_class_units(class);
-	span->tag = tag;
-	span->empty = false;
-	atomic_store(&span->has_live, false);
-	span->used = span->cursor = 0;
-	span->state = DH_SPAN_ALONE;
-	atomic_store(&span->owner, NULL);
-	atomic_store(&span->freed_seq, 0);
-	atomic_store(&span->remote_freed_seq, 0);
-	for (unsigned i = 0; i < span->units; i++) {
-		/* Each has seen what its units saw. */
-		atomic_store(&span->freed_seq, dh_max(atomic_load(&span->freed_seq),
-						      units->last_seq[unit + i]));
-		atomic_store_explicit(&units->head[unit + i], (unsigned char)unit,
-				      memory_order_release);
-	}
-	units->free &= ~units_mask(unit, span->units);
-	*span_out = span;
-	return 0;
-}
-
-static uint64_t span_last_seq(const struct dh_span *span)
-{
-	return dh_max(atomic_load(&span->freed_seq), atomic_load(&span->remote_freed_seq));
-}
-
 static void lower_hints(struct dh_space *space, uint64_t chunk)
 {
 	for (unsigned class = 0; class < DH_CLASSES; class++)
@@ -174,10 +25,10 @@ static void drop_span(struct dh_space *space, struct dh_span *span)
 
 	for (unsigned i = 0; i < span->units; i++) {
 		atomic_store(&units->head[span->unit + i], DH_NO_SPAN);
-		units->last_seq[span->unit + i] = span_last_seq(span);
+		units->last_seq[span->unit + i] = dh_span_last_seq(span);
 		}
 	span->state = DH_SPAN_UNUSED;
-	units->free |= units_mask(span->unit, span->units);
+	units->free |= dh_units_mask(span->unit, span->units);
 	if (units->free == UINT32_MAX)
 		drop_chunk(space, chunk);
 	else
@@ -287,7 +138,7 @@ static int add_chunk(struct dh_space *space, struct dh_traffic *traffic, uint64_
 	if (err)
 		return err;
 	if (!units)
-		units = chunk->kept = new_units(space);
+		units = chunk->kept = dh_units_new(space);
 	if (!units)
 		return -ENOMEM;
 	for (unsigned i = 0; i < DH_UNITS_PER_CHUNK; i++) {
@@ -300,247 +151,6 @@ static int add_chunk(struct dh_space *space, struct dh_traffic *traffic, uint64_
 	atomic_store(&chunk->kind, DH_CHUNK_SPANS);
 	atomic_store_explicit(&chunk->units, units, memory_order_release);
 	return 0;
-}
-
-/* --- loading: a chunk's state from the media --- */
-
-static int damaged(uint64_t chunk, unsigned unit, const char *what)
-{
-	return dh_fail(EBADMSG, "the pool is damaged: span %u of chunk %llu %s: 'daxheap check' "
-		       "tells more", unit, (unsigned long long)chunk, what);
-}
-
-static int check_words(const struct dh_media *media, uint64_t chunk, unsigned unit,
-		       bool *any_live)
-{
-	const struct dh_span_record *record = dh_span_record(media, chunk, unit);
-	const uint64_t *words = &record->descriptor;
-
-	*any_live = false;
-	for (unsigned i = 0; i < sizeof(*record) / sizeof(*words); i++)
-		if (!dh_word_valid(words[i], dh_media_offset(media, &words[i])))
-			return damaged(chunk, unit, "has a word that fails its check");
-	for (unsigned i = 0; i < DH_SPAN_BITMAP_WORDS; i++)
-		*any_live |= dh_word_payload(record->bitmap[i]) != 0;
-	return 0;
-}
-
-static int load_live_blocks(struct dh_span *span)
-{
-	for (unsigned i = 0; i < DH_SPAN_BITMAP_WORDS; i++) {
-		uint64_t live = dh_word_payload(span->bitmap[i]);
-
-		for (; live; live &= live - 1) {
-			unsigned index = i * DH_WORD_BITS + (unsigned)__builtin_ctzll(live);
-
-			if (index >= span->blocks)
-				return damaged(span->chunk, span->unit,
-					       "has a live block too many");
-			atomic_store(&span->free[index / 64],
-				     atomic_load(&span->free[index / 64]) &
-					     ~(UINT64_C(1) << index % 64));
-			span->used++;
-		}
-	}
-	atomic_store(&span->has_live, true);
-	return 0;
-}
-
-static int load_live_span(struct dh_space *space, struct dh_units *units, uint64_t chunk,
-			  unsigned unit, unsigned *length)
-{
-	struct dh_span_word head, tail;
-	struct dh_span *span;
-	uint64_t first;
-	int err = dh_span_read(space->media, chunk, unit, &head);
-
-	if (err)
-		return err;
-	if (head.kind != DH_SPAN_HEAD || head.class >= DH_CLASSES ||
-	    head.units != dh_class_units(head.class) ||
-	    !dh_span_blocks(head.class, unit, &first))
-		return damaged(chunk, unit, "has live blocks and no valid descriptor");
-	for (unsigned i = 1; i < head.units; i++) {
-		bool any_live;
-
-		err = check_words(space->media, chunk, unit + i, &any_live);
-		if (!err)
-			err = dh_span_read(space->media, chunk, unit + i, &tail);
-		if (err)
-			return err;
-		if (tail.kind != DH_SPAN_TAIL || tail.units != i || any_live)
-			return damaged(chunk, unit + i, "overlaps the span before it");
-	}
-	err = make_span(space, units, chunk, unit, head.class, head.tag, &span);
-	if (err)
-		return err;
-	span->format_durable = true;
-	*length = head.units;
-	return load_live_blocks(span);
-}
-
-/* Without the space's lock, so the spans are listed later: see list_loaded(). */
-static int load_spans(struct dh_space *space, uint64_t index)
-{
-	struct dh_units *units = new_units(space);
-	unsigned unit = 0;
-	int err = units ? 0 : -ENOMEM;
-
-	while (unit < DH_UNITS_PER_CHUNK && !err) {
-		bool any_live;
-		unsigned length = 1;
-
-		err = check_words(space->media, index, unit, &any_live);
-		if (!err && any_live)
-			err = load_live_span(space, units, index, unit, &length);
-		unit += length;
-	}
-	if (err)
-		return err;
-	space->chunks[index].kept = units;
-	/* Without a live block its format may not be durable: it is made anew when used. */
-	if (units->free == UINT32_MAX)
-		return 0;
-	atomic_store(&space->chunks[index].kind, DH_CHUNK_SPANS);
-	atomic_store_explicit(&space->chunks[index].units, units, memory_order_release);
-	return 0;
-}
-
-static void set_huge(struct dh_space *space, uint64_t index, uint64_t length, uint16_t tag,
-		     bool live)
-{
-	struct dh_chunk *head = &space->chunks[index];
-
-	for (uint64_t i = 1; i < length; i++) {
-		atomic_store(&head[i].length, (unsigned)i);
-		atomic_store(&head[i].kind, DH_CHUNK_HUGE_TAIL);
-		atomic_store(&head[i].loaded, 1);
-	}
-	head->tag = tag;
-	atomic_store(&head->live, live);
-	atomic_store(&head->length, (unsigned)length);
-	atomic_store(&head->kind, DH_CHUNK_HUGE_HEAD);
-}
-
-static int check_tails(const struct dh_space *space, uint64_t index,
-		       const struct dh_chunk_word *head)
-{
-	struct dh_chunk_word tail;
-
-	for (uint64_t i = 1; i < head->length; i++) {
-		int err = dh_chunk_read(space->media, index + i, &tail);
-
-		if (err)
-			return err;
-		if (tail.kind != DH_CHUNK_HUGE_TAIL || tail.length != i ||
-		    atomic_load(&space->chunks[index + i].loaded))
-			return dh_fail(EBADMSG, "the pool is damaged: chunk %llu overlaps the "
-				       "huge block before it",
-				       (unsigned long long)(index + i));
-	}
-	return 0;
-}
-
-static void set_damaged(struct dh_space *space, uint64_t index)
-{
-	atomic_store(&space->chunks[index].kind, DH_CHUNK_DAMAGED);
-	atomic_store_explicit(&space->chunks[index].loaded, 1, memory_order_release);
-}
-
-static int load_huge(struct dh_space *space, uint64_t index, const struct dh_chunk_word *head)
-{
-	int err;
-
-	if (!head->length || head->length > space->media->chunks - index) {
-		set_damaged(space, index);
-		return dh_fail(EBADMSG, "the pool is damaged: the huge block at chunk %llu is "
-			       "longer than the pool", (unsigned long long)index);
-	}
-	err = check_tails(space, index, head);
-	if (!err) {
-		set_huge(space, index, head->length, head->tag, true);
-		return 0;
-	}
-	/* Nothing of it may be given out. */
-	for (uint64_t i = 0; i < head->length; i++)
-		if (!atomic_load(&space->chunks[index + i].loaded))
-			set_damaged(space, index + i);
-	return err;
-}
-
-/*
- * The live head of the huge block that the chunk is a tail of; the chunk itself if there is
- * none.  -EBADMSG: the word that would tell is damaged.
- */
-static int find_head(const struct dh_space *space, uint64_t index, struct dh_chunk_word *word,
-		     uint64_t *head_index)
-{
-	struct dh_chunk_word head;
-	uint64_t at = index - word->length;
-	int err;
-
-	*head_index = index;
-	if (!word->length || word->length > index || at < space->media->first_chunk)
-		return 0;
-	err = dh_chunk_read(space->media, at, &head);
-	if (err || head.kind != DH_CHUNK_HUGE_HEAD || !head.live || head.length <= word->length)
-		return err;
-	*word = head;
-	*head_index = at;
-	return 0;
-}
-
-static int load_by_word(struct dh_space *space, uint64_t index, uint64_t *head)
-{
-	struct dh_chunk_word word;
-	int err = dh_chunk_read(space->media, index, &word);
-
-	*head = index;
-	if (!err && word.kind == DH_CHUNK_HUGE_TAIL)
-		err = find_head(space, index, &word, head);
-	if (err)
-		return err;
-	switch ((int)word.kind) {
-	case DH_CHUNK_FREE:
-	case DH_CHUNK_HUGE_TAIL:
-		return 0;
-	case DH_CHUNK_SPANS:
-		return load_spans(space, index);
-	case DH_CHUNK_HUGE_HEAD:
-		return word.live ? load_huge(space, *head, &word) : 0;
-	default:
-		return dh_fail(EBADMSG, "the pool is damaged: chunk word %llu says nothing known: "
-			       "'daxheap check' tells more", (unsigned long long)index);
-	}
-}
-
-static int load_chunk(struct dh_space *space, uint64_t index)
-{
-	uint64_t head;
-	int err = load_by_word(space, index, &head);
-
-	if (err == -ENOMEM)
-		return err;
-	if (err) {
-		set_damaged(space, index);
-		return err;
-	}
-	atomic_store_explicit(&space->chunks[head].loaded, 1, memory_order_release);
-	atomic_store_explicit(&space->chunks[index].loaded, 1, memory_order_release);
-	return 0;
-}
-
-int dh_space_load(struct dh_space *space, uint64_t index)
-{
-	int err = 0;
-
-	if (atomic_load_explicit(&space->chunks[index].loaded, memory_order_acquire))
-		return 0;
-	dh_lock(&space->load_lock);
-	if (!atomic_load(&space->chunks[index].loaded))
-		err = load_chunk(space, index);
-	dh_unlock(&space->load_lock);
-	return err;
 }
 
 /* Puts a span of nobody, in no list, where it belongs by what is used. */
@@ -581,32 +191,6 @@ static int load_and_list(struct dh_space *space, uint64_t index)
 	return err == -EBADMSG ? 0 : err;
 }
 
-int dh_find_slow(struct dh_space *space, uint64_t offset, struct dh_found *found)
-{
-	uint64_t index = offset / DH_CHUNK_SIZE, head = index;
-	struct dh_chunk *chunk;
-	int err;
-
-	if (index < space->media->first_chunk || index >= space->media->chunks)
-		return -EINVAL;
-	err = dh_space_load(space, index);
-	if (err)
-		return err;
-	chunk = &space->chunks[index];
-	if (atomic_load(&chunk->units))
-		return dh_find(space, offset, found);
-	if (atomic_load(&chunk->kind) == DH_CHUNK_DAMAGED)
-		return dh_fail(EBADMSG, "the pool is damaged in chunk %llu: 'daxheap check' "
-			       "tells more", (unsigned long long)index);
-	if (atomic_load(&chunk->kind) == DH_CHUNK_HUGE_TAIL)
-		head = index - atomic_load(&chunk->length);
-	if (atomic_load(&space->chunks[head].kind) != DH_CHUNK_HUGE_HEAD)
-		return -EINVAL;
-	*found = (struct dh_found){.huge = &space->chunks[head],
-				   .offset = head * DH_CHUNK_SIZE};
-	return 0;
-}
-
 /* --- taking spans --- */
 
 static struct dh_span *find_partial(struct dh_space *space, unsigned class, uint16_t tag)
@@ -626,7 +210,7 @@ static bool find_units(struct dh_space *space, unsigned class, uint64_t chunk,
 	uint64_t first;
 
 	for (unsigned unit = 0; unit + count <= DH_UNITS_PER_CHUNK; unit++) {
-		uint32_t mask = units_mask(unit, count);
+		uint32_t mask = dh_units_mask(unit, count);
 
 		if ((units->free & mask) == mask && dh_span_blocks(class, unit, &first)) {
 			*unit_out = unit;
@@ -652,7 +236,7 @@ static int format_span(struct dh_space *space, struct dh_traffic *traffic, struc
 
 	if (span->format_durable)
 		return 0;
-	err = wait_for_horizon(space, traffic, span_last_seq(span));
+	err = wait_for_horizon(space, traffic, dh_span_last_seq(span));
 	if (err)
 		return err;
 	forget_formats(space, span);
@@ -675,19 +259,14 @@ static int format_span(struct dh_space *space, struct dh_traffic *traffic, struc
 	return err;
 }
 
-/* A chunk that no word says is in use, without reading what is in those before; 0: none seen. */
+/* A chunk that was never used, without reading what is in those before; 0: none seen. */
 static uint64_t find_untouched(struct dh_space *space, uint64_t from)
 {
-	for (uint64_t i = from; i < space->media->chunks; i++) {
-		if (atomic_load(&space->chunks[i].loaded) ||
-		    __atomic_load_n(&space->media->table[i], __ATOMIC_ACQUIRE))
-			continue;
-		/* A huge block in front of it may reach here, and its words be lost. */
-		if (i > space->media->first_chunk)
-			dh_space_load(space, i - 1);
-		if (!atomic_load(&space->chunks[i].loaded))
+	for (uint64_t i = from; i < space->media->chunks; i++)
+		if (!atomic_load(&space->chunks[i].loaded) &&
+		    !__atomic_load_n(&space->media->table[i], __ATOMIC_ACQUIRE) &&
+		    !dh_space_load(space, i) && chunk_is_free(space, i))
 			return i;
-	}
 	return 0;
 }
 
@@ -749,13 +328,12 @@ static int new_span(struct dh_space *space, struct dh_traffic *traffic, uint64_t
 	int err;
 
 	if (unit == DH_UNITS_PER_CHUNK) {
-		dh_space_load(space, chunk);
 		err = add_chunk(space, traffic, chunk);
 		if (err)
 			return err;
 		find_units(space, class, chunk, &unit);
 	}
-	err = make_span(space, atomic_load(&space->chunks[chunk].units), chunk, unit, class, tag,
+	err = dh_span_make(space, atomic_load(&space->chunks[chunk].units), chunk, unit, class, tag,
 			span);
 	if (err)
 		return err;
@@ -878,7 +456,7 @@ int dh_space_reserve_huge(struct dh_space *space, struct dh_traffic *traffic, ui
 	if (!err) {
 		for (uint64_t i = 0; i < length; i++)
 			forget_units(&space->chunks[index + i]);
-		set_huge(space, index, length, tag, false);
+		dh_space_set_huge(space, index, length, tag, false);
 		*offset = index * DH_CHUNK_SIZE;
 	}
 	dh_unlock(&space->lock);

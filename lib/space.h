@@ -117,12 +117,36 @@ struct dh_space {
 	struct dh_units *_Atomic units;
 };
 
+/* span.c */
+static inline uint32_t dh_units_mask(unsigned unit, unsigned count)
+{
+	return (uint32_t)(((UINT64_C(1) << count) - 1) << unit);
+}
+
+/* NULL: no memory. */
+struct dh_units *dh_units_new(struct dh_space *space);
+/* A span with all blocks free, nobody's, in no list.  -ENOMEM. */
+int dh_span_make(struct dh_space *space, struct dh_units *units, uint64_t chunk, unsigned unit,
+		 unsigned class, uint16_t tag, struct dh_span **span);
+/* The greatest sequence that freed a block of it. */
+uint64_t dh_span_last_seq(const struct dh_span *span);
+/* Moves the blocks in `remote` to `free`; by the owner, or under space.lock. */
+bool dh_span_collect(struct dh_span *span);
+void dh_span_list_add_first(struct dh_span_list *list, struct dh_span *span);
+void dh_span_list_add_last(struct dh_span_list *list, struct dh_span *span);
+void dh_span_list_remove(struct dh_span_list *list, struct dh_span *span);
+
+/* load.c */
+/* Reads the chunk's state if that was not done yet.  -EBADMSG: it is damaged; -ENOMEM. */
+int dh_space_load(struct dh_space *space, uint64_t chunk);
+/* The chunks are those of a huge block from now on. */
+void dh_space_set_huge(struct dh_space *space, uint64_t chunk, uint64_t length, uint16_t tag,
+		       bool live);
+
+/* space.c */
 int dh_space_open(struct dh_space *space, const struct dh_media *media,
 		  struct dh_mapping *mapping, struct dh_persist *persist, struct dh_log *log);
 void dh_space_close(struct dh_space *space);
-
-/* Reads the chunk's state if that was not done yet.  -EBADMSG: it is damaged; -ENOMEM. */
-int dh_space_load(struct dh_space *space, uint64_t chunk);
 
 /*
  * A span of @class and @tag with a free block, owned by @cache from now on: one of nobody's,
@@ -139,15 +163,8 @@ int dh_space_reserve_huge(struct dh_space *space, struct dh_traffic *traffic, ui
 			  uint16_t tag, uint64_t *offset);
 void dh_space_release_huge(struct dh_space *space, uint64_t offset);
 
-/* Moves the blocks in `remote` to `free`; by the owner, or under space.lock. */
-bool dh_span_collect(struct dh_span *span);
-
 /* After a block was put into `remote` of a span that was nobody's then. */
 void dh_space_collect_nobodys(struct dh_space *space, struct dh_span *span);
-
-void dh_span_list_add_first(struct dh_span_list *list, struct dh_span *span);
-void dh_span_list_add_last(struct dh_span_list *list, struct dh_span *span);
-void dh_span_list_remove(struct dh_span_list *list, struct dh_span *span);
 
 /*
  * The number of the block that the byte at @offset lies in; span->blocks or more if in none.
@@ -186,24 +203,31 @@ struct dh_found {
 	uint64_t offset;
 };
 
+/* The span that the byte at @offset, inside the pool, lies in; NULL: none that is loaded. */
+static __always_inline struct dh_span *dh_span_at(struct dh_space *space, uint64_t offset)
+{
+	struct dh_units *units = atomic_load_explicit(
+		&space->chunks[offset / DH_CHUNK_SIZE].units, memory_order_acquire);
+	unsigned head;
+
+	if (__builtin_expect(!units, 0))
+		return NULL;
+	head = atomic_load_explicit(&units->head[offset / DH_UNIT_SIZE % DH_UNITS_PER_CHUNK],
+				    memory_order_acquire);
+	return __builtin_expect(head != DH_NO_SPAN, 1) ? &units->spans[head] : NULL;
+}
+
 /* Everything but the common case: 0, -EINVAL (in no block; no message), -EBADMSG. */
 int dh_find_slow(struct dh_space *space, uint64_t offset, struct dh_found *found);
 
 /* @offset is inside the pool. */
 static __always_inline int dh_find(struct dh_space *space, uint64_t offset, struct dh_found *found)
 {
-	struct dh_units *units = atomic_load_explicit(&space->chunks[offset / DH_CHUNK_SIZE].units,
-						      memory_order_acquire);
-	struct dh_span *span;
-	unsigned head;
+	struct dh_span *span = dh_span_at(space, offset);
 
-	if (__builtin_expect(!units, 0))
+	if (__builtin_expect(!span, 0))
 		return dh_find_slow(space, offset, found);
-	head = atomic_load_explicit(&units->head[offset / DH_UNIT_SIZE % DH_UNITS_PER_CHUNK],
-				    memory_order_acquire);
-	if (__builtin_expect(head == DH_NO_SPAN, 0))
-		return -EINVAL;
-	span = found->span = &units->spans[head];
+	found->span = span;
 	found->index = dh_span_index(span, offset);
 	if (__builtin_expect(found->index >= span->blocks, 0))
 		return -EINVAL;

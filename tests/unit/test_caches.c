@@ -438,8 +438,8 @@ Test(caches, cancelled_by_another_and_again_by_the_owner)
 	daxheap_close(heap);
 }
 
-/* More full spans than a refill looks at; what another thread freed lies in the last of them. */
-Test(caches, freed_by_another_where_the_owner_looks_last)
+/* More full spans than a refill looks at, and a block that another thread freed in any of them. */
+Test(caches, freed_by_another_in_any_full_span)
 {
 	enum { BLOCKS = 4096 };
 	struct daxheap *heap = pool_create("pool", POOL_SIZE);
@@ -450,10 +450,12 @@ Test(caches, freed_by_another_where_the_owner_looks_last)
 	while (count < BLOCKS && !daxheap_alloc(heap, 8192, &blocks[count]))
 		count++;
 	cr_assert_lt(count, BLOCKS);
-	job.blocks = &blocks[count - 20];
-	run_thread(cancel_one, &job);
-	must(daxheap_alloc(heap, 8192, &block));
-	cr_assert_eq(block, job.blocks[0]);
+	for (unsigned i = 0; i < count; i += 7) {
+		job.blocks = &blocks[i];
+		run_thread(cancel_one, &job);
+		must(daxheap_alloc(heap, 8192, &block));
+		cr_assert_eq(block, blocks[i]);
+	}
 	daxheap_close(heap);
 	free(blocks);
 }

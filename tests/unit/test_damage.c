@@ -5,6 +5,9 @@
  * hostile pools are in tests/fuzz.
  */
 #include <string.h>
+#include <unistd.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 #include "block.h"
 #include "heap.h"
@@ -126,6 +129,57 @@ Test(damage, chunk_word_of_a_huge_block)
 	make_pool();
 	pool_flip("pool", DH_TABLE_OFFSET + 2 * 8 + 3, 1);
 	meet_and_repair("huge", "small", 1);
+}
+
+/* Fills what is free with blocks of all zero. */
+static void fill_pool(struct daxheap *heap)
+{
+	static const size_t sizes[] = {2 * MiB, 65536, 64};
+	void *block;
+
+	for (unsigned i = 0; i < 3; i++)
+		while (!daxheap_alloc(heap, sizes[i], &block))
+			memset(block, 0, sizes[i]);
+}
+
+/*
+ * Of a live huge block one word is damaged or lost: none of its chunks is given out, whichever
+ * of them is looked at first.
+ */
+static void damage_huge(unsigned word, uint64_t value, uint64_t looked_at)
+{
+	uint64_t offset, before, after;
+	struct daxheap *heap;
+	char *huge;
+
+	unlink(pool_path("huge"));
+	heap = pool_create("huge", 8 * DH_CHUNK_SIZE);
+	huge = pool_publish(heap, pool_root(heap, "huge"), 3 * DH_CHUNK_SIZE, 7);
+	offset = (uint64_t)daxheap_ref_of(heap, huge);
+	before = XXH3_64bits(huge, 3 * DH_CHUNK_SIZE);
+	daxheap_close(heap);
+	pool_write("huge", DH_TABLE_OFFSET + (offset / DH_CHUNK_SIZE + word) * 8, &value,
+		   sizeof(value));
+	heap = pool_open("huge", 0);
+	cr_assert_lt(daxheap_usable_size(heap, heap->base + offset + looked_at * DH_CHUNK_SIZE),
+		     0);
+	fill_pool(heap);
+	after = XXH3_64bits(heap->base + offset, 3 * DH_CHUNK_SIZE);
+	cr_assert_eq(after, before, "word %u, looked at %llu", word,
+		     (unsigned long long)looked_at);
+	daxheap_close(heap);
+}
+
+Test(damage, nothing_of_a_damaged_huge_block_is_given_out)
+{
+	/* An invalid word in each place, each chunk first. */
+	for (unsigned word = 0; word < 3; word++)
+		for (uint64_t first = 0; first < 3; first++)
+			damage_huge(word, 0x123456789, first);
+	/* A tail that is lost, and so says free. */
+	for (unsigned word = 1; word < 3; word++)
+		for (uint64_t first = 0; first < 3; first++)
+			damage_huge(word, 0, first);
 }
 
 Test(damage, bitmap_word)

@@ -2,10 +2,12 @@
 /* Many threads on one heap, on slots of their own and on shared ones. */
 #include <pthread.h>
 #include <stdio.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #include "heap.h"
+#include "lock.h"
 #include "pool.h"
 #include "tree.h"
 
@@ -299,4 +301,19 @@ Test(threads, two_free_one_slot)
 	cr_assert_eq(pool_census(heap).blocks, 0);
 	pthread_barrier_destroy(&barrier);
 	daxheap_close(heap);
+}
+
+/* The inner library, which all tests link, asserts the order of locks: this is how it fails. */
+Test(threads, control_wrong_order_of_locks, .signal = SIGABRT)
+{
+	struct dh_lock stripe, space;
+
+	dh_lock_init(&stripe, DH_RANK_STRIPE);
+	dh_lock_init(&space, DH_RANK_SPACE);
+	dh_lock(&stripe);
+	dh_lock(&space);
+	dh_unlock(&space);
+	dh_unlock(&stripe);
+	dh_lock(&space);
+	dh_lock(&stripe);
 }
