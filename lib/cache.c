@@ -15,12 +15,21 @@ __thread struct dh_tls dh_tls;
 
 /* --- spans of the cache --- */
 
-static atomic_uint_fast64_t no_words[1];
-/* Stands for a current span where there is none. */
-static struct dh_span no_span = {.free = no_words, .remote = no_words};
+/* Never written to. */
+static atomic_uint_fast64_t no_block;
+
+static void clear_current(struct dh_cache *cache, struct dh_current *current)
+{
+	if (current->span) {
+		current->span->current = &cache->nowhere;
+		current->span->state = DH_SPAN_ALONE;
+	}
+	*current = (struct dh_current){.word = &no_block};
+}
 
 static void add_to_all(struct dh_cache *cache, struct dh_span *span)
 {
+	span->current = &cache->nowhere;
 	span->all_prev = NULL;
 	span->all_next = cache->all;
 	if (cache->all)
@@ -59,49 +68,49 @@ static void give_up(struct dh_cache *cache, struct dh_span *span)
 }
 
 /*
- * Puts a span that is not current into the list that it belongs to.  An empty one is kept for
- * the next block of its class, up to a number of them.
+ * Puts a span, unless it is current, into the list that it belongs to.  An empty one is
+ * kept for the next block of its class, up to a number of them.  Behind the others of the list:
+ * so a span that was full gathers some more free blocks before it is taken from.
  */
 void dh_cache_settle(struct dh_cache *cache, struct dh_span *span)
 {
+	bool empty = dh_span_empty(span);
+
+	if (span->state == DH_SPAN_CURRENT || (span->state == DH_SPAN_LISTED && !empty))
+		return;
 	unlist(cache, span);
-	if (span->used == span->blocks) {
+	if (dh_span_full(span)) {
 		dh_span_list_add_last(&cache->full[span->class], span);
 		span->state = DH_SPAN_FULL;
 		return;
 	}
-	if (!span->used && cache->empty_units + span->units > EMPTY_UNITS_MAX) {
+	if (empty && cache->empty_units + span->units > EMPTY_UNITS_MAX) {
 		give_up(cache, span);
 		return;
 	}
-	dh_span_list_add_first(&cache->partial[span->class], span);
+	dh_span_list_add_last(&cache->partial[span->class], span);
 	span->state = DH_SPAN_LISTED;
-	if (!span->used) {
+	if (empty) {
 		span->empty = true;
 		cache->empty_units += span->units;
 	}
 }
 
-/* The span's next word with a free block; false if there is none. */
-static bool move_cursor(struct dh_span *span)
+/* To the span's next word with a free block, from number @from on; false: there is none. */
+static bool set_current(struct dh_current *current, struct dh_span *span, unsigned from)
 {
-	unsigned words = (span->blocks + 63) / 64;
+	const unsigned words = (span->blocks + 63) / 64;
 
 	for (unsigned i = 0; i < words; i++) {
-		unsigned at = span->cursor + i < words ? span->cursor + i :
-							 span->cursor + i - words;
+		unsigned at = from + i < words ? from + i : from + i - words;
 
-		if (atomic_load_explicit(&span->free[at], memory_order_relaxed)) {
-			span->cursor = at;
-			return true;
-		}
+		if (!atomic_load_explicit(&span->free[at], memory_order_relaxed))
+			continue;
+		*current = (struct dh_current){&span->free[at], span};
+		span->current = current;
+		return true;
 	}
 	return false;
-}
-
-struct dh_span **dh_cache_tagged(struct dh_cache *cache, unsigned class, uint16_t tag)
-{
-	return &cache->tagged[(class + tag * 7u) % DH_TAGGED];
 }
 
 static struct dh_span *find_partial(struct dh_cache *cache, unsigned class, uint16_t tag)
@@ -138,18 +147,13 @@ static bool give_up_empties(struct dh_cache *cache)
 	for (span = cache->all; span; span = next) {
 		next = span->all_next;
 		dh_span_collect(span);
-		if (span->used) {
+		if (!dh_span_empty(span)) {
 			if (span->state == DH_SPAN_FULL)
 				dh_cache_settle(cache, span);
 			continue;
 		}
-		if (span->state == DH_SPAN_CURRENT) {
-			struct dh_span **current = span->tag ?
-				dh_cache_tagged(cache, span->class, span->tag) :
-				&cache->current[span->class];
-
-			*current = &no_span;
-		}
+		if (span->state == DH_SPAN_CURRENT)
+			clear_current(cache, span->current);
 		give_up(cache, span);
 		any = true;
 	}
@@ -176,16 +180,20 @@ static int take_span(struct dh_cache *cache, unsigned class, uint16_t tag,
 }
 
 int dh_cache_refill(struct dh_cache *cache, unsigned class, uint16_t tag,
-		    struct dh_span **current)
+		    struct dh_current *current)
 {
-	struct dh_span *span = *current;
+	struct dh_span *span = current->span;
 	int err;
 
-	if (span->class == class && span->tag == tag && span != &no_span &&
-	    (move_cursor(span) || (dh_span_collect(span) && move_cursor(span))))
-		return 0;
-	*current = &no_span;
-	if (span != &no_span)
+	if (span && span->class == class && span->tag == tag) {
+		unsigned from = (unsigned)(current->word - span->free);
+
+		if (set_current(current, span, from) ||
+		    (dh_span_collect(span) && set_current(current, span, from)))
+			return 0;
+	}
+	clear_current(cache, current);
+	if (span)
 		dh_cache_settle(cache, span);
 	span = find_partial(cache, class, tag);
 	if (!span) {
@@ -199,8 +207,7 @@ int dh_cache_refill(struct dh_cache *cache, unsigned class, uint16_t tag,
 	}
 	unlist(cache, span);
 	span->state = DH_SPAN_CURRENT;
-	*current = span;
-	move_cursor(span);
+	set_current(current, span, 0);
 	return 0;
 }
 
@@ -209,7 +216,7 @@ int dh_cache_refill(struct dh_cache *cache, unsigned class, uint16_t tag,
 /* By another thread than the owner; the owner may give the span up at the same time. */
 static void release_remote(struct dh_cache *cache, struct dh_span *span, uint64_t index)
 {
-	atomic_fetch_or(&span->remote[index / 64], UINT64_C(1) << index % 64);
+	atomic_fetch_or(&dh_span_remote(span)[index / 64], UINT64_C(1) << index % 64);
 	if (!atomic_load(&span->owner))
 		dh_space_collect_nobodys(&cache->heap->space, span);
 }
@@ -328,9 +335,9 @@ static void empty_cache(struct dh_cache *cache)
 	if (cache->deferred_count && !dh_log_settle(&cache->heap->log, &cache->traffic))
 		release_deferred(cache);
 	for (unsigned class = 0; class < DH_CLASSES; class++)
-		cache->current[class] = &no_span;
+		clear_current(cache, &cache->current[class]);
 	for (unsigned i = 0; i < DH_TAGGED; i++)
-		cache->tagged[i] = &no_span;
+		clear_current(cache, &cache->tagged[i]);
 	while (cache->all)
 		give_up(cache, cache->all);
 }
@@ -373,9 +380,9 @@ static struct dh_cache *new_cache(struct daxheap *heap)
 	cache->next_in_heap = heap->caches;
 	heap->caches = cache;
 	for (unsigned class = 0; class < DH_CLASSES; class++)
-		cache->current[class] = &no_span;
+		clear_current(cache, &cache->current[class]);
 	for (unsigned i = 0; i < DH_TAGGED; i++)
-		cache->tagged[i] = &no_span;
+		clear_current(cache, &cache->tagged[i]);
 	return cache;
 }
 

@@ -3,8 +3,8 @@
  * What a thread keeps in DRAM: spans of its own, from which it reserves without a lock, and its
  * lane of the log.
  *
- * A block given back by another thread than its span's owner goes through the span's `remote`
- * bitmap, without a lock.  The owner looks there when it runs out of blocks: in the current
+ * A block given back by another thread than its span's owner goes through the span's remote
+ * words, without a lock.  The owner looks there when it runs out of blocks: in the current
  * span, then in some of its full ones, the longest full first.
  */
 #ifndef DH_CACHE_H
@@ -26,13 +26,22 @@ struct dh_deferred {
 	uint64_t size;
 };
 
+/*
+ * Where the next block is taken from: the word of a span's `free` to which the last block was
+ * given back, so that blocks are reused while they are in the CPU's cache; else any word.
+ */
+struct dh_current {
+	atomic_uint_fast64_t *word;	/* never NULL: one without a free block */
+	struct dh_span *span;		/* NULL: none */
+};
+
 struct dh_cache {
 	_Alignas(DH_LINE_SIZE) struct daxheap *heap;
 	struct dh_lane *lane;
 	struct dh_traffic traffic;
-	/* Never NULL: a span without a free block where there is none. */
-	struct dh_span *current[DH_CLASSES];
-	struct dh_span *tagged[DH_TAGGED];
+	struct dh_current current[DH_CLASSES];
+	struct dh_current tagged[DH_TAGGED];
+	struct dh_current nowhere;	/* of spans that are not current; nothing is taken there */
 	struct dh_span_list partial[DH_CLASSES];	/* with a free block */
 	struct dh_span_list full[DH_CLASSES];
 	struct dh_span *all;		/* that it owns */
@@ -79,12 +88,16 @@ void dh_caches_forked(void);
 /* Sums of all caches and of the heap itself. */
 void dh_caches_traffic(struct daxheap *heap, uint64_t *fences, uint64_t *flushed_lines);
 
-/* When the current span has no free block in the cursor's word: another word, or span. */
+/* When there is no free block in the current word: another word, or span. */
 int dh_cache_refill(struct dh_cache *cache, unsigned class, uint16_t tag,
-		    struct dh_span **current);
+		    struct dh_current *current);
 
-/* Where the current span of tagged blocks is kept. */
-struct dh_span **dh_cache_tagged(struct dh_cache *cache, unsigned class, uint16_t tag);
+/* Where tagged blocks are taken from: maybe those of another class and tag. */
+static inline struct dh_current *dh_cache_tagged(struct dh_cache *cache, unsigned class,
+						 uint16_t tag)
+{
+	return &cache->tagged[(class + tag * 7u) % DH_TAGGED];
+}
 
 /*
  * When there is no room: all that the cache has and does not use goes back to the space, and
@@ -92,31 +105,39 @@ struct dh_span **dh_cache_tagged(struct dh_cache *cache, unsigned class, uint16_
  */
 bool dh_cache_reclaim(struct dh_cache *cache);
 
-/* Of a span that is not current, and became empty or is full no more. */
+/* Of a span that may have become empty, or is full no more. */
 void dh_cache_settle(struct dh_cache *cache, struct dh_span *span);
 
 /* A block of a span that is not the cache's own, or a huge one. */
 void dh_cache_release_other(struct dh_cache *cache, const struct dh_found *found);
+
+/* Gives back a block, neither free nor live, of a span of the cache. */
+static __always_inline void dh_cache_release_own(struct dh_cache *cache, struct dh_span *span,
+						 uint64_t index)
+{
+	atomic_uint_fast64_t *word = &span->free[index / 64];
+	uint64_t free = atomic_load_explicit(word, memory_order_relaxed) |
+			UINT64_C(1) << index % 64;
+
+	atomic_store_explicit(word, free, memory_order_relaxed);
+	span->current->word = word;
+	/* Branches that random frees would mispredict are dh_cache_settle()'s. */
+	if (__builtin_expect((span->state == DH_SPAN_FULL) |
+			     (free == dh_span_word_mask(span, index / 64)), 0))
+		dh_cache_settle(cache, span);
+}
 
 /* Gives back a block that is neither free nor live. */
 static __always_inline void dh_cache_release(struct dh_cache *cache,
 					     const struct dh_found *found)
 {
 	struct dh_span *span = found->span;
-	atomic_uint_fast64_t *word;
 
-	if (__builtin_expect(!span || atomic_load_explicit(&span->owner, memory_order_relaxed) !=
-					      cache, 0)) {
+	if (__builtin_expect(span && atomic_load_explicit(&span->owner, memory_order_relaxed) ==
+					     cache, 1))
+		dh_cache_release_own(cache, span, found->index);
+	else
 		dh_cache_release_other(cache, found);
-		return;
-	}
-	word = &span->free[found->index / 64];
-	atomic_store_explicit(word, atomic_load_explicit(word, memory_order_relaxed) |
-					    UINT64_C(1) << found->index % 64,
-			      memory_order_relaxed);
-	span->used--;
-	if (span->state != DH_SPAN_CURRENT && (span->state == DH_SPAN_FULL || !span->used))
-		dh_cache_settle(cache, span);
 }
 
 /* Notes that the record @seq freed the block; before it is released. */
@@ -130,33 +151,41 @@ void dh_cache_defer(struct dh_cache *cache, uint64_t offset, uint64_t size, uint
  */
 int dh_cache_prepare_defer(struct dh_cache *cache);
 
-/* Reserves a block of a class. */
-static __always_inline int dh_cache_reserve(struct dh_cache *cache, unsigned class, uint16_t tag,
-					    uint64_t *offset)
+/* A block from the current word, if there is one. */
+static __always_inline bool dh_cache_take(struct daxheap *heap, const struct dh_current *current,
+					  void **block)
 {
-	struct dh_span **current = &cache->current[class];
-	struct dh_span *span;
-	uint64_t free;
-	unsigned bit;
+	atomic_uint_fast64_t *word = current->word;
+	const struct dh_span *span = current->span;
+	uint64_t free = atomic_load_explicit(word, memory_order_relaxed);
 
-	if (tag)
+	if (__builtin_expect(!free, 0))
+		return false;
+	atomic_store_explicit(word, free & (free - 1), memory_order_relaxed);
+	*block = heap->base + dh_span_offset(span, (uint64_t)(word - span->free) * 64 +
+							   (unsigned)__builtin_ctzll(free));
+	return true;
+}
+
+/* Reserves a block of a class. */
+static inline int dh_cache_reserve(struct dh_cache *cache, unsigned class, uint16_t tag,
+				   void **block)
+{
+	struct dh_current *current = &cache->current[class];
+	int err;
+
+	if (tag) {
 		current = dh_cache_tagged(cache, class, tag);
-	span = *current;
-	free = atomic_load_explicit(&span->free[span->cursor], memory_order_relaxed);
-	if (__builtin_expect(!free || (tag && (span->class != class || span->tag != tag)), 0)) {
-		int err = dh_cache_refill(cache, class, tag, current);
-
-		if (err)
-			return err;
-		span = *current;
-		free = atomic_load_explicit(&span->free[span->cursor], memory_order_relaxed);
+		if (current->span && (current->span->class != class || current->span->tag != tag))
+			goto refill;
 	}
-	bit = (unsigned)__builtin_ctzll(free);
-	atomic_store_explicit(&span->free[span->cursor], free & (free - 1),
-			      memory_order_relaxed);
-	span->used++;
-	*offset = dh_span_offset(span, span->cursor * 64 + bit);
-	return 0;
+	if (dh_cache_take(cache->heap, current, block))
+		return 0;
+refill:
+	err = dh_cache_refill(cache, class, tag, current);
+	if (!err)
+		dh_cache_take(cache->heap, current, block);
+	return err;
 }
 
 #endif

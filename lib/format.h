@@ -302,12 +302,13 @@ uint64_t dh_class_size(unsigned class);
 /* Smallest class of at least @size bytes, which must be 1 to DH_CLASS_SIZE_MAX. */
 static inline unsigned dh_class_of(uint64_t size)
 {
-	unsigned group;
+	uint64_t last = size - 1;
+	unsigned doubling;
 
-	if (size <= 64)
-		return (unsigned)((size - 1) / 16);
-	group = 63 - (unsigned)__builtin_clzll(size - 1) - 6;
-	return 4 + group * 4 + (unsigned)((size - 1 - (UINT64_C(64) << group)) >> (group + 4));
+	if (last < 64)
+		return (unsigned)(last / 16);
+	doubling = 63 ^ (unsigned)__builtin_clzll(last);
+	return 4 * (doubling - 5) + (unsigned)(last >> (doubling - 2) & 3);
 }
 
 /* Units in a span of the class: the fewest that waste at most an eighth. */

@@ -43,7 +43,6 @@ static int load_live_blocks(struct dh_span *span)
 			atomic_store(&span->free[index / 64],
 				     atomic_load(&span->free[index / 64]) &
 					     ~(UINT64_C(1) << index % 64));
-			span->used++;
 		}
 	}
 	atomic_store(&span->has_live, true);
@@ -107,6 +106,9 @@ static int load_spans(struct dh_space *space, uint64_t index)
 		return 0;
 	atomic_store(&space->chunks[index].kind, DH_CHUNK_SPANS);
 	atomic_store_explicit(&space->chunks[index].units, units, memory_order_release);
+	for (unsigned i = 0; i < DH_UNITS_PER_CHUNK; i++)
+		if (units->spans[i].state != DH_SPAN_UNUSED)
+			dh_span_show(space, &units->spans[i]);
 	return 0;
 }
 

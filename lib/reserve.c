@@ -10,42 +10,42 @@
  * their size, up to that. */
 #define ALIGNMENT_IN_SPANS DH_UNIT_SIZE
 
-static int reserve_huge(struct dh_cache *cache, size_t size, uint16_t tag, uint64_t *offset)
+static int reserve_huge(struct dh_cache *cache, size_t size, uint16_t tag, void **block)
 {
 	struct dh_space *space = &cache->heap->space;
-	int err = dh_space_reserve_huge(space, &cache->traffic, size, tag, offset);
+	uint64_t offset;
+	int err = dh_space_reserve_huge(space, &cache->traffic, size, tag, &offset);
 
 	if ((err == -ENOMEM || err == -ENOSPC) && dh_cache_reclaim(cache))
-		err = dh_space_reserve_huge(space, &cache->traffic, size, tag, offset);
+		err = dh_space_reserve_huge(space, &cache->traffic, size, tag, &offset);
+	if (!err)
+		*block = cache->heap->base + offset;
 	return err;
 }
 
-static int reserve_other(struct dh_cache *cache, size_t size, uint16_t tag, uint64_t *offset)
+static __attribute__((noinline)) int reserve(struct daxheap *heap, size_t size, uint16_t tag,
+					     void **block)
 {
-	return size ? reserve_huge(cache, size, tag, offset) :
-		      dh_fail(EINVAL, "a block has at least 1 byte");
-}
-
-static __always_inline int reserve(struct daxheap *heap, size_t size, uint16_t tag,
-				   void **block)
-{
-	uint64_t offset;
 	int err;
 	struct dh_cache *cache = dh_cache_of(heap, &err);
 
-	if (__builtin_expect(!cache, 0))
+	if (!cache)
 		return err;
-	if (__builtin_expect(size - 1 < DH_CLASS_SIZE_MAX, 1))
-		err = dh_cache_reserve(cache, dh_class_of(size), tag, &offset);
-	else
-		err = reserve_other(cache, size, tag, &offset);
-	if (__builtin_expect(!err, 1))
-		*block = heap->base + offset;
-	return err;
+	if (!size)
+		return dh_fail(EINVAL, "a block has at least 1 byte");
+	if (size > DH_CLASS_SIZE_MAX)
+		return reserve_huge(cache, size, tag, block);
+	return dh_cache_reserve(cache, dh_class_of(size), tag, block);
 }
 
 DAXHEAP_API int daxheap_alloc(struct daxheap *heap, size_t size, void **block)
 {
+	/* The common case; all else is reserve()'s. */
+	if (__builtin_expect(dh_tls.heap_id == heap->id && size - 1 < DH_CLASS_SIZE_MAX &&
+				     dh_cache_take(heap,
+						   &dh_tls.cache->current[dh_class_of(size)],
+						   block), 1))
+		return 0;
 	return reserve(heap, size, 0, block);
 }
 
@@ -82,11 +82,15 @@ DAXHEAP_API int daxheap_alloc_as(struct daxheap *heap, size_t size, size_t align
 	return reserve(heap, size, tag, block);
 }
 
-static __attribute__((noinline)) int give_back(struct dh_cache *cache, void *at)
+static __attribute__((noinline)) int give_back(struct daxheap *heap, void *at)
 {
 	struct dh_found found;
-	int err = dh_find_start(cache->heap, at, &found);
+	int err;
+	struct dh_cache *cache = dh_cache_of(heap, &err);
 
+	if (!cache)
+		return err;
+	err = dh_find_start(heap, at, &found);
 	if (err)
 		return err;
 	if (!dh_found_used(&found) || dh_found_live(&found))
@@ -99,43 +103,33 @@ static __attribute__((noinline)) int give_back(struct dh_cache *cache, void *at)
  * The common case of give_back() alone: a block of an own span that never had a live one, so
  * that nothing on media needs to be looked at.  False: it is not that.
  */
-static __always_inline bool give_back_own(struct dh_cache *cache, const void *at)
+static __always_inline bool give_back_own(struct daxheap *heap, struct dh_cache *cache,
+					  const void *at)
 {
-	struct daxheap *heap = cache->heap;
-	uint64_t offset = (uint64_t)((uintptr_t)at - (uintptr_t)heap->base), delta, index, free;
+	uint64_t offset = (uint64_t)((uintptr_t)at - (uintptr_t)heap->base), index;
 	struct dh_span *span;
+	bool starts;
 
 	if (offset >= heap->sb.size)
 		return false;
 	span = dh_span_at(&heap->space, offset);
-	if (!span)
-		return false;
-	if (atomic_load_explicit(&span->owner, memory_order_relaxed) != cache ||
+	if (!span || atomic_load_explicit(&span->owner, memory_order_relaxed) != cache ||
 	    atomic_load_explicit(&span->has_live, memory_order_relaxed))
 		return false;
-	delta = offset - span->start;
-	index = delta * span->reciprocal >> 43;
-	if (index >= span->blocks || index * span->size != delta)
+	index = dh_span_index(span, offset, &starts);
+	if (index >= span->blocks || !starts || dh_bit(span->free, index) ||
+	    dh_bit(dh_span_remote(span), index))
 		return false;
-	free = atomic_load_explicit(&span->free[index / 64], memory_order_relaxed);
-	if (free >> index % 64 & 1 || dh_bit(span->remote, index))
-		return false;
-	atomic_store_explicit(&span->free[index / 64], free | UINT64_C(1) << index % 64,
-			      memory_order_relaxed);
-	span->used--;
-	if (span->state != DH_SPAN_CURRENT && (span->state == DH_SPAN_FULL || !span->used))
-		dh_cache_settle(cache, span);
+	dh_cache_release_own(cache, span, index);
 	return true;
 }
 
 DAXHEAP_API int daxheap_cancel(struct daxheap *heap, void *at)
 {
-	int err;
-	struct dh_cache *cache = dh_cache_of(heap, &err);
-
-	if (__builtin_expect(!cache, 0))
-		return err;
-	return __builtin_expect(give_back_own(cache, at), 1) ? 0 : give_back(cache, at);
+	if (__builtin_expect(dh_tls.heap_id == heap->id &&
+				     give_back_own(heap, dh_tls.cache, at), 1))
+		return 0;
+	return give_back(heap, at);
 }
 
 DAXHEAP_API int64_t daxheap_usable_size(struct daxheap *heap, const void *at)

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "error.h"
 #include "space.h"
@@ -24,9 +25,9 @@ static void drop_span(struct dh_space *space, struct dh_span *span)
 	struct dh_units *units = atomic_load(&space->chunks[chunk].units);
 
 	for (unsigned i = 0; i < span->units; i++) {
-		atomic_store(&units->head[span->unit + i], DH_NO_SPAN);
+		atomic_store(&space->spans[chunk * DH_UNITS_PER_CHUNK + span->unit + i], NULL);
 		units->last_seq[span->unit + i] = dh_span_last_seq(span);
-		}
+	}
 	span->state = DH_SPAN_UNUSED;
 	units->free |= dh_units_mask(span->unit, span->units);
 	if (units->free == UINT32_MAX)
@@ -157,13 +158,13 @@ static int add_chunk(struct dh_space *space, struct dh_traffic *traffic, uint64_
 static void settle_span(struct dh_space *space, struct dh_span *span)
 {
 	dh_span_collect(span);
-	if (!span->used) {
+	if (dh_span_empty(span)) {
 		drop_span(space, span);
-	} else if (span->used < span->blocks) {
+	} else if (dh_span_full(span)) {
+		span->state = DH_SPAN_ALONE;
+	} else {
 		dh_span_list_add_first(&space->partial[span->class], span);
 		span->state = DH_SPAN_LISTED;
-	} else {
-		span->state = DH_SPAN_ALONE;
 	}
 }
 
@@ -337,6 +338,7 @@ static int new_span(struct dh_space *space, struct dh_traffic *traffic, uint64_t
 			span);
 	if (err)
 		return err;
+	dh_span_show(space, *span);
 	err = format_span(space, traffic, *span);
 	if (err)
 		drop_span(space, *span);
@@ -486,6 +488,25 @@ void dh_space_release_huge(struct dh_space *space, uint64_t offset)
 
 /* --- open, close --- */
 
+/* Zero; takes memory only where it is written to. */
+static void *sparse_array(size_t size)
+{
+	void *array = mmap(NULL, size, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return array == MAP_FAILED ? NULL : array;
+}
+
+static void free_arrays(struct dh_space *space)
+{
+	uint64_t chunks = space->media->chunks;
+
+	if (space->chunks)
+		munmap(space->chunks, chunks * sizeof(*space->chunks));
+	if (space->spans)
+		munmap(space->spans, chunks * DH_UNITS_PER_CHUNK * sizeof(*space->spans));
+}
+
 int dh_space_open(struct dh_space *space, const struct dh_media *media,
 		  struct dh_mapping *mapping, struct dh_persist *persist, struct dh_log *log)
 {
@@ -494,9 +515,12 @@ int dh_space_open(struct dh_space *space, const struct dh_media *media,
 	space->mapping = mapping;
 	space->persist = persist;
 	space->log = log;
-	space->chunks = calloc(media->chunks, sizeof(*space->chunks));
-	if (!space->chunks)
+	space->chunks = sparse_array(media->chunks * sizeof(*space->chunks));
+	space->spans = sparse_array(media->chunks * DH_UNITS_PER_CHUNK * sizeof(*space->spans));
+	if (!space->chunks || !space->spans) {
+		free_arrays(space);
 		return dh_fail(ENOMEM, "no memory to open the pool");
+	}
 	dh_lock_init(&space->lock, DH_RANK_SPACE);
 	dh_lock_init(&space->load_lock, DH_RANK_LOAD);
 	space->first_free = media->first_chunk;
@@ -522,5 +546,5 @@ void dh_space_close(struct dh_space *space)
 		free(bitmaps);
 		bitmaps = next;
 	}
-	free(space->chunks);
+	free_arrays(space);
 }

@@ -26,18 +26,19 @@
 #include "persist.h"
 
 struct dh_cache;
+struct dh_current;
 
 enum dh_span_state {
 	DH_SPAN_UNUSED,		/* the unit is free, or part of another span */
-	DH_SPAN_CURRENT,	/* a cache takes blocks from it */
+	DH_SPAN_CURRENT,	/* its cache takes blocks from it */
 	DH_SPAN_LISTED,		/* in a list of spans with a free block */
-	DH_SPAN_FULL,		/* in its cache's list of full ones; blocks may be in `remote` */
+	DH_SPAN_FULL,		/* in its cache's list of full ones; blocks may be in its remote words */
 	DH_SPAN_ALONE,		/* in no list: nobody's and full, or on its way */
 };
 
 /*
  * Never freed before the heap is closed, so that a wrong pointer reads no foreign memory.  In
- * three lines: what everybody reads, what the owner writes, and the rest.
+ * three lines: what every call reads, what the owner writes, and the rest.
  */
 struct dh_span {
 	/* Set when the span is made, or with its owner. */
@@ -46,18 +47,18 @@ struct dh_span {
 	uint32_t size;			/* of a block */
 	uint32_t blocks;
 	uint64_t *bitmap;		/* on media: live blocks */
-	atomic_uint_fast64_t *free;	/* a bit for each free block, 64 in a word */
-	atomic_uint_fast64_t *remote;	/* blocks given back by others than the owner */
+	/* A bit for each free block, 64 in a word; then, from the next line on, for each block
+	 * given back by others than the owner: see dh_span_remote(). */
+	atomic_uint_fast64_t *free;
 	struct dh_cache *_Atomic owner;	/* NULL: nobody */
+	struct dh_current *current;	/* the owner's: where it takes blocks from here */
 	uint16_t tag;
 	uint8_t class, unit, units;
 	atomic_bool has_live;		/* a block was live here since the span was made */
+	uint8_t state;			/* the owner's */
 
 	/* The owner's. */
-	_Alignas(DH_LINE_SIZE) uint32_t used;	/* live, reserved, and in `remote` */
-	uint32_t cursor;		/* word of `free` to take from */
-	uint8_t state;
-	bool empty;			/* counted in its cache's empty_units */
+	_Alignas(DH_LINE_SIZE) bool empty;	/* counted in its cache's empty_units */
 	struct dh_span *next, *prev;	/* in a list of its class */
 	struct dh_span *all_next, *all_prev;	/* in its cache's list of all */
 	atomic_uint_fast64_t freed_seq;	/* greatest sequence that freed a block here */
@@ -65,16 +66,12 @@ struct dh_span {
 	_Alignas(DH_LINE_SIZE) atomic_uint_fast64_t remote_freed_seq;
 	/* Under space.lock. */
 	uint64_t chunk;
-	uint32_t words_capacity;	/* of `free` and of `remote` */
+	uint32_t words_capacity;	/* of `free`, all in all */
 	bool format_durable;		/* the descriptors on media are those of class and tag */
 };
 
-#define DH_NO_SPAN 0xff
-
 /* A chunk of spans.  Stays with its chunk until the heap is closed. */
 struct dh_units {
-	atomic_uchar head[DH_UNITS_PER_CHUNK];	/* first unit of the span that the unit is in,
-						 * or DH_NO_SPAN */
 	uint32_t free;				/* a bit for each unit */
 	struct dh_units *next;			/* of all */
 	uint64_t last_seq[DH_UNITS_PER_CHUNK];
@@ -107,6 +104,7 @@ struct dh_space {
 	struct dh_persist *persist;
 	struct dh_log *log;
 	struct dh_chunk *chunks;
+	struct dh_span *_Atomic *spans;	/* for each unit of the pool the span that it is part of */
 	/* Under the lock: */
 	struct dh_span_list partial[DH_CLASSES];	/* spans of nobody with a free block */
 	uint64_t first_fit[DH_CLASSES];		/* no chunk before it has room for a span */
@@ -123,15 +121,39 @@ static inline uint32_t dh_units_mask(unsigned unit, unsigned count)
 	return (uint32_t)(((UINT64_C(1) << count) - 1) << unit);
 }
 
+/* Word number @word of `free` when all of its blocks are. */
+static inline uint64_t dh_span_word_mask(const struct dh_span *span, uint64_t word)
+{
+	uint64_t blocks = span->blocks - word * 64;
+
+	return blocks < 64 ? (UINT64_C(1) << blocks) - 1 : UINT64_MAX;
+}
+
+/* In whole lines, since the owner stores to `free` and others to the remote words. */
+static inline unsigned dh_span_words(unsigned blocks)
+{
+	return (blocks + 511) / 512 * 8;
+}
+
+static inline atomic_uint_fast64_t *dh_span_remote(const struct dh_span *span)
+{
+	return span->free + dh_span_words(span->blocks);
+}
+
 /* NULL: no memory. */
 struct dh_units *dh_units_new(struct dh_space *space);
-/* A span with all blocks free, nobody's, in no list.  -ENOMEM. */
+/* A span with all blocks free, nobody's, in no list, and not shown yet.  -ENOMEM. */
 int dh_span_make(struct dh_space *space, struct dh_units *units, uint64_t chunk, unsigned unit,
 		 unsigned class, uint16_t tag, struct dh_span **span);
+/* From now on dh_span_at() finds it. */
+void dh_span_show(struct dh_space *space, struct dh_span *span);
 /* The greatest sequence that freed a block of it. */
 uint64_t dh_span_last_seq(const struct dh_span *span);
-/* Moves the blocks in `remote` to `free`; by the owner, or under space.lock. */
+/* Makes the blocks in the remote words free; by the owner, or under space.lock. */
 bool dh_span_collect(struct dh_span *span);
+/* A block in the remote words is not free yet. */
+bool dh_span_full(const struct dh_span *span);
+bool dh_span_empty(const struct dh_span *span);
 void dh_span_list_add_first(struct dh_span_list *list, struct dh_span *span);
 void dh_span_list_add_last(struct dh_span_list *list, struct dh_span *span);
 void dh_span_list_remove(struct dh_span_list *list, struct dh_span *span);
@@ -163,20 +185,22 @@ int dh_space_reserve_huge(struct dh_space *space, struct dh_traffic *traffic, ui
 			  uint16_t tag, uint64_t *offset);
 void dh_space_release_huge(struct dh_space *space, uint64_t offset);
 
-/* After a block was put into `remote` of a span that was nobody's then. */
+/* After a block was put into the remote words of a span that was nobody's then. */
 void dh_space_collect_nobodys(struct dh_space *space, struct dh_span *span);
 
 /*
- * The number of the block that the byte at @offset lies in; span->blocks or more if in none.
- * The reciprocal is 2^43 / size, rounded up: exact for offsets below 2^21 and sizes up to 2^20.
+ * The number of the block that the byte at @offset lies in, span->blocks or more if in none; and
+ * whether the block starts there.  The reciprocal is 2^64 / size, rounded up by less than 1: for
+ * the 2^21 bytes of a chunk the product's error stays below the reciprocal itself, so the integer
+ * part is exact, and so is that only multiples of the size have a fraction below it.
  */
-static __always_inline uint64_t dh_span_index(const struct dh_span *span, uint64_t offset)
+static __always_inline uint64_t dh_span_index(const struct dh_span *span, uint64_t offset,
+					      bool *starts)
 {
-	uint64_t delta = offset - span->start;
+	unsigned __int128 product = (unsigned __int128)(offset - span->start) * span->reciprocal;
 
-	if (__builtin_expect(delta >= DH_CHUNK_SIZE, 0))
-		return UINT64_MAX;
-	return delta * span->reciprocal >> 43;
+	*starts = (uint64_t)product < span->reciprocal;
+	return (uint64_t)(product >> 64);
 }
 
 static inline uint64_t dh_span_offset(const struct dh_span *span, uint64_t index)
@@ -204,17 +228,9 @@ struct dh_found {
 };
 
 /* The span that the byte at @offset, inside the pool, lies in; NULL: none that is loaded. */
-static __always_inline struct dh_span *dh_span_at(struct dh_space *space, uint64_t offset)
+static __always_inline struct dh_span *dh_span_at(const struct dh_space *space, uint64_t offset)
 {
-	struct dh_units *units = atomic_load_explicit(
-		&space->chunks[offset / DH_CHUNK_SIZE].units, memory_order_acquire);
-	unsigned head;
-
-	if (__builtin_expect(!units, 0))
-		return NULL;
-	head = atomic_load_explicit(&units->head[offset / DH_UNIT_SIZE % DH_UNITS_PER_CHUNK],
-				    memory_order_acquire);
-	return __builtin_expect(head != DH_NO_SPAN, 1) ? &units->spans[head] : NULL;
+	return atomic_load_explicit(&space->spans[offset / DH_UNIT_SIZE], memory_order_acquire);
 }
 
 /* Everything but the common case: 0, -EINVAL (in no block; no message), -EBADMSG. */
@@ -224,11 +240,12 @@ int dh_find_slow(struct dh_space *space, uint64_t offset, struct dh_found *found
 static __always_inline int dh_find(struct dh_space *space, uint64_t offset, struct dh_found *found)
 {
 	struct dh_span *span = dh_span_at(space, offset);
+	bool starts;
 
 	if (__builtin_expect(!span, 0))
 		return dh_find_slow(space, offset, found);
 	found->span = span;
-	found->index = dh_span_index(span, offset);
+	found->index = dh_span_index(span, offset, &starts);
 	if (__builtin_expect(found->index >= span->blocks, 0))
 		return -EINVAL;
 	found->offset = dh_span_offset(span, found->index);
@@ -259,7 +276,7 @@ static __always_inline bool dh_found_used(const struct dh_found *found)
 	if (!found->span)
 		return true;
 	return !dh_bit(found->span->free, found->index) &&
-	       !dh_bit(found->span->remote, found->index);
+	       !dh_bit(dh_span_remote(found->span), found->index);
 }
 
 /* The greatest sequence that freed a block of the span or chunk; see format.h. */

@@ -24,11 +24,12 @@ static uint64_t count_used(const struct dh_span *span)
 	for (unsigned i = 0; i * 64 < span->blocks; i++)
 		used -= (unsigned)__builtin_popcountll(
 			atomic_load_explicit(&span->free[i], memory_order_relaxed) |
-			atomic_load_explicit(&span->remote[i], memory_order_relaxed));
+			atomic_load_explicit(&dh_span_remote(span)[i], memory_order_relaxed));
 	return used;
 }
 
 struct walk {
+	const struct dh_space *space;
 	struct daxheap_stats *stats;
 	struct daxheap_class_stats *class_stats;	/* of DH_CLASSES */
 	uint64_t run, longest_run;			/* free chunks */
@@ -71,7 +72,7 @@ static uint64_t largest_in_units(uint32_t units)
 }
 
 /* Spans without a block in use, which threads keep for the next, count as free. */
-static uint32_t add_spans(struct walk *walk, const struct dh_units *units)
+static uint32_t add_spans(struct walk *walk, const struct dh_units *units, uint64_t chunk)
 {
 	uint32_t free = units->free;
 
@@ -79,7 +80,7 @@ static uint32_t add_spans(struct walk *walk, const struct dh_units *units)
 		const struct dh_span *span = &units->spans[i];
 		uint64_t used;
 
-		if (atomic_load(&units->head[i]) != i)
+		if (dh_span_at(walk->space, chunk * DH_CHUNK_SIZE + i * DH_UNIT_SIZE) != span)
 			continue;
 		used = count_used(span);
 		if (used)
@@ -110,14 +111,15 @@ static void add_huge(struct walk *walk, struct dh_chunk *head)
 	*(live ? &walk->stats->live_bytes : &walk->stats->reserved_bytes) += bytes;
 }
 
-static void add_chunk(struct walk *walk, struct dh_chunk *chunk)
+static void add_chunk(struct walk *walk, uint64_t index)
 {
+	struct dh_chunk *chunk = &walk->space->chunks[index];
 	struct dh_units *units = atomic_load(&chunk->units);
 	unsigned kind = atomic_load(&chunk->kind);
 	uint32_t free = 0;
 
 	if (kind == DH_CHUNK_SPANS)
-		free = add_spans(walk, units);
+		free = add_spans(walk, units, index);
 	else if (kind == DH_CHUNK_FREE)
 		free = UINT32_MAX;
 	else if (kind == DH_CHUNK_HUGE_HEAD)
@@ -140,7 +142,7 @@ static int walk_chunks(struct daxheap *heap, struct walk *walk)
 				      "check' tells more", (unsigned long long)i);
 		if (err)
 			return err;
-		add_chunk(walk, chunk);
+		add_chunk(walk, i);
 	}
 	if (walk->longest_run)
 		walk->stats->largest_free = walk->longest_run * DH_CHUNK_SIZE;
@@ -150,7 +152,7 @@ static int walk_chunks(struct daxheap *heap, struct walk *walk)
 static int take_stats(struct daxheap *heap, struct daxheap_stats *stats,
 		      struct daxheap_class_stats class_stats[DH_CLASSES])
 {
-	struct walk walk = {.stats = stats, .class_stats = class_stats};
+	struct walk walk = {.space = &heap->space, .stats = stats, .class_stats = class_stats};
 	struct stat st;
 	int err = dh_check_usable(heap);
 
