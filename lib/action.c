@@ -171,9 +171,14 @@ DAXHEAP_API int daxheap_action_set(struct daxheap_action *action, uint64_t *word
 
 static struct dh_stripe *next_stripe(struct daxheap_action *action, unsigned *i)
 {
-	for (; *i < DH_STRIPES; ++*i)
-		if (action->stripes[*i / 64] >> *i % 64 & 1)
-			return &action->heap->stripes[(*i)++];
+	while (*i < DH_STRIPES) {
+		uint64_t bits = action->stripes[*i / 64] >> *i % 64;
+		unsigned at = bits ? *i + (unsigned)__builtin_ctzll(bits) : *i | 63;
+
+		*i = at + 1;
+		if (bits)
+			return &action->heap->stripes[at];
+	}
 	return NULL;
 }
 

@@ -58,14 +58,19 @@ static __always_inline int find_old(struct daxheap *heap, const daxheap_ref *slo
 	return err;
 }
 
-/* Under the slot's lock; *after: what the change's sequence must be greater than. */
+/*
+ * What the change needs to know; *after: what its sequence must be greater than, besides that of
+ * the slot's last change.  Holds as long as no slot of the stripe changes.
+ */
 static __always_inline int look(struct daxheap *heap, enum change change,
 				const daxheap_ref *slot, const struct dh_found *value,
 				struct dh_found *freed, uint64_t *after)
 {
 	struct dh_found parent;
-	int is_root = dh_find_parent(heap, dh_media_offset(&heap->media, slot), &parent, after);
+	int is_root;
 
+	*after = 0;
+	is_root = dh_find_parent(heap, dh_media_offset(&heap->media, slot), &parent, after);
 	if (__builtin_expect(is_root < 0, 0))
 		return is_root;
 	if (is_root)
@@ -132,7 +137,7 @@ static __always_inline int commit(struct daxheap *heap, struct dh_cache *cache,
 	if (__builtin_expect(err, 0))
 		return err;
 	store_in_place(cache, change, slot, value, freed, record.seq);
-	atomic_store_explicit(&stripe->seq, record.seq, memory_order_relaxed);
+	atomic_store_explicit(&stripe->seq, record.seq, memory_order_release);
 	if (change & FREES)
 		dh_cache_note_freed(cache, freed, record.seq);
 	return 0;
@@ -151,13 +156,28 @@ static inline bool is_same(const struct dh_found *block, const struct seen *seen
 	return block->offset == seen->offset && dh_found_freed_seq(block) == seen->freed_seq;
 }
 
-/* @seen: what must be freed, or -EAGAIN; NULL: anything. */
+/* Under the slot's lock. */
+static __attribute__((noinline)) int look_again(struct daxheap *heap, enum change change,
+						const daxheap_ref *slot,
+						const struct dh_found *value,
+						struct dh_found *freed, uint64_t *after)
+{
+	return look(heap, change, slot, value, freed, after);
+}
+
+/*
+ * @seen: what must be freed, or -EAGAIN; NULL: anything.
+ *
+ * The lock waits until the fence before it, of the last operation, is over, and all in front of
+ * it runs meanwhile.  So the look is in front, and is repeated when it failed or a slot of the
+ * stripe has changed since.
+ */
 static __always_inline int change_slot(struct daxheap *heap, enum change change,
 				       daxheap_ref *slot, void *block, const struct seen *seen)
 {
 	struct dh_found value, freed;
 	struct dh_stripe *stripe;
-	uint64_t after;
+	uint64_t after, seq;
 	int err;
 	struct dh_cache *cache = dh_cache_of(heap, &err);
 
@@ -171,14 +191,20 @@ static __always_inline int change_slot(struct daxheap *heap, enum change change,
 	if (__builtin_expect(err, 0))
 		return err;
 	stripe = dh_stripe_of(heap, dh_media_offset(&heap->media, slot));
+	seq = atomic_load_explicit(&stripe->seq, memory_order_acquire);
+	err = look(heap, change, slot, &value, &freed, &after);
 	if (!dh_faulty(DH_FAULT_NO_SLOT_LOCK))
 		dh_lock(&stripe->lock);
-	after = atomic_load_explicit(&stripe->seq, memory_order_relaxed);
-	err = look(heap, change, slot, &value, &freed, &after);
+	if (__builtin_expect(err || seq != atomic_load_explicit(&stripe->seq,
+								memory_order_relaxed), 0)) {
+		seq = atomic_load_explicit(&stripe->seq, memory_order_relaxed);
+		err = look_again(heap, change, slot, &value, &freed, &after);
+	}
 	if (!err && seen && !is_same(&freed, seen))
 		err = -EAGAIN;
 	if (!err)
-		err = commit(heap, cache, change, slot, stripe, &value, &freed, after);
+		err = commit(heap, cache, change, slot, stripe, &value, &freed,
+			     dh_max(after, seq));
 	if (!dh_faulty(DH_FAULT_NO_SLOT_LOCK))
 		dh_unlock(&stripe->lock);
 	dh_log_end(&heap->log, cache->lane, &cache->traffic);
