@@ -15,7 +15,7 @@ __thread struct dh_tls dh_tls;
 
 /* --- spans of the cache --- */
 
-/* Never written to. */
+/* Never written to; of no span. */
 static atomic_uint_fast64_t no_block;
 
 static void clear_current(struct dh_cache *cache, struct dh_current *current)
@@ -104,7 +104,8 @@ static bool set_current(struct dh_current *current, struct dh_span *span, unsign
 	for (unsigned i = 0; i < words; i++) {
 		unsigned at = from + i < words ? from + i : from + i - words;
 
-		if (!atomic_load_explicit(&span->free[at], memory_order_relaxed))
+		if (!(atomic_load_explicit(&span->free[at], memory_order_relaxed) &
+		      dh_span_word_mask(span, at)))
 			continue;
 		*current = (struct dh_current){&span->free[at], span};
 		span->current = current;
@@ -213,8 +214,8 @@ int dh_cache_refill(struct dh_cache *cache, unsigned class, uint16_t tag,
 
 /* --- giving back --- */
 
-/* By another thread than the owner; the owner may give the span up at the same time. */
-static void release_remote(struct dh_cache *cache, struct dh_span *span, uint64_t index)
+/* The owner may give the span up at the same time. */
+void dh_cache_release_remote(struct dh_cache *cache, struct dh_span *span, uint64_t index)
 {
 	atomic_fetch_or(&dh_span_remote(span)[index / 64], UINT64_C(1) << index % 64);
 	if (!atomic_load(&span->owner))
@@ -224,7 +225,7 @@ static void release_remote(struct dh_cache *cache, struct dh_span *span, uint64_
 void dh_cache_release_other(struct dh_cache *cache, const struct dh_found *found)
 {
 	if (found->span)
-		release_remote(cache, found->span, found->index);
+		dh_cache_release_remote(cache, found->span, found->index);
 	else
 		dh_space_release_huge(&cache->heap->space, found->offset);
 }

@@ -108,22 +108,19 @@ bool dh_cache_reclaim(struct dh_cache *cache);
 /* Of a span that may have become empty, or is full no more. */
 void dh_cache_settle(struct dh_cache *cache, struct dh_span *span);
 
-/* A block of a span that is not the cache's own, or a huge one. */
+/* A block of a span that is not the cache's own. */
+void dh_cache_release_remote(struct dh_cache *cache, struct dh_span *span, uint64_t index);
+/* The same, or a huge one. */
 void dh_cache_release_other(struct dh_cache *cache, const struct dh_found *found);
 
-/* Gives back a block, neither free nor live, of a span of the cache. */
-static __always_inline void dh_cache_release_own(struct dh_cache *cache, struct dh_span *span,
-						 uint64_t index)
+/* Stores to a word of `free` of a span of the cache what it is with a block given back. */
+static __always_inline void dh_cache_store_free(struct dh_cache *cache, struct dh_span *span,
+						atomic_uint_fast64_t *word, uint64_t free)
 {
-	atomic_uint_fast64_t *word = &span->free[index / 64];
-	uint64_t free = atomic_load_explicit(word, memory_order_relaxed) |
-			UINT64_C(1) << index % 64;
-
 	atomic_store_explicit(word, free, memory_order_relaxed);
 	span->current->word = word;
 	/* Branches that random frees would mispredict are dh_cache_settle()'s. */
-	if (__builtin_expect((span->state == DH_SPAN_FULL) |
-			     (free == dh_span_word_mask(span, index / 64)), 0))
+	if (__builtin_expect((span->state == DH_SPAN_FULL) | (free == UINT64_MAX), 0))
 		dh_cache_settle(cache, span);
 }
 
@@ -132,12 +129,17 @@ static __always_inline void dh_cache_release(struct dh_cache *cache,
 					     const struct dh_found *found)
 {
 	struct dh_span *span = found->span;
+	atomic_uint_fast64_t *word;
 
-	if (__builtin_expect(span && atomic_load_explicit(&span->owner, memory_order_relaxed) ==
-					     cache, 1))
-		dh_cache_release_own(cache, span, found->index);
-	else
+	if (__builtin_expect(!span || atomic_load_explicit(&span->owner, memory_order_relaxed) !=
+					      cache, 0)) {
 		dh_cache_release_other(cache, found);
+		return;
+	}
+	word = &span->free[found->index / 64];
+	dh_cache_store_free(cache, span, word,
+			    atomic_load_explicit(word, memory_order_relaxed) |
+				    UINT64_C(1) << found->index % 64);
 }
 
 /* Notes that the record @seq freed the block; before it is released. */
@@ -157,13 +159,15 @@ static __always_inline bool dh_cache_take(struct daxheap *heap, const struct dh_
 {
 	atomic_uint_fast64_t *word = current->word;
 	const struct dh_span *span = current->span;
-	uint64_t free = atomic_load_explicit(word, memory_order_relaxed);
+	uint64_t free = atomic_load_explicit(word, memory_order_relaxed), index;
 
 	if (__builtin_expect(!free, 0))
 		return false;
+	index = (uint64_t)(word - span->free) * 64 + (unsigned)__builtin_ctzll(free);
+	if (__builtin_expect(index >= span->blocks, 0))
+		return false;
 	atomic_store_explicit(word, free & (free - 1), memory_order_relaxed);
-	*block = heap->base + dh_span_offset(span, (uint64_t)(word - span->free) * 64 +
-							   (unsigned)__builtin_ctzll(free));
+	*block = heap->base + dh_span_offset(span, index);
 	return true;
 }
 

@@ -303,12 +303,11 @@ uint64_t dh_class_size(unsigned class);
 static inline unsigned dh_class_of(uint64_t size)
 {
 	uint64_t last = size - 1;
-	unsigned doubling;
+	/* Without a branch, which sizes at random would mispredict: from the class of 64 B down
+	 * the steps are those of the doubling above it. */
+	unsigned doubling = 63 ^ (unsigned)__builtin_clzll(last | 64);
 
-	if (last < 64)
-		return (unsigned)(last / 16);
-	doubling = 63 ^ (unsigned)__builtin_clzll(last);
-	return 4 * (doubling - 5) + (unsigned)(last >> (doubling - 2) & 3);
+	return 4 * (doubling - 6) + (unsigned)(last >> (doubling - 2));
 }
 
 /* Units in a span of the class: the fewest that waste at most an eighth. */

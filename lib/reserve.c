@@ -100,34 +100,41 @@ static __attribute__((noinline)) int give_back(struct daxheap *heap, void *at)
 }
 
 /*
- * The common case of give_back() alone: a block of an own span that never had a live one, so
- * that nothing on media needs to be looked at.  False: it is not that.
+ * The common case of give_back() alone: a block of a span that never had a live one, so that
+ * nothing on media needs to be looked at.  False: it is not that.
  */
-static __always_inline bool give_back_own(struct daxheap *heap, struct dh_cache *cache,
-					  const void *at)
+static __always_inline bool give_back_reserved(struct daxheap *heap, struct dh_cache *cache,
+					       const void *at)
 {
-	uint64_t offset = (uint64_t)((uintptr_t)at - (uintptr_t)heap->base), index;
+	uint64_t offset = (uint64_t)((uintptr_t)at - (uintptr_t)heap->base), index, free, bit;
+	atomic_uint_fast64_t *word;
 	struct dh_span *span;
 	bool starts;
 
 	if (offset >= heap->sb.size)
 		return false;
 	span = dh_span_at(&heap->space, offset);
-	if (!span || atomic_load_explicit(&span->owner, memory_order_relaxed) != cache ||
-	    atomic_load_explicit(&span->has_live, memory_order_relaxed))
+	if (!span || atomic_load_explicit(&span->has_live, memory_order_relaxed))
 		return false;
 	index = dh_span_index(span, offset, &starts);
-	if (index >= span->blocks || !starts || dh_bit(span->free, index) ||
-	    dh_bit(dh_span_remote(span), index))
+	if (index >= span->blocks || !starts)
 		return false;
-	dh_cache_release_own(cache, span, index);
+	word = &span->free[index / 64];
+	free = atomic_load_explicit(word, memory_order_relaxed);
+	bit = UINT64_C(1) << index % 64;
+	if (free & bit || dh_bit(dh_span_remote(span), index))
+		return false;
+	if (atomic_load_explicit(&span->owner, memory_order_relaxed) == cache)
+		dh_cache_store_free(cache, span, word, free | bit);
+	else
+		dh_cache_release_remote(cache, span, index);
 	return true;
 }
 
 DAXHEAP_API int daxheap_cancel(struct daxheap *heap, void *at)
 {
 	if (__builtin_expect(dh_tls.heap_id == heap->id &&
-				     give_back_own(heap, dh_tls.cache, at), 1))
+				     give_back_reserved(heap, dh_tls.cache, at), 1))
 		return 0;
 	return give_back(heap, at);
 }

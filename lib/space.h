@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "block.h"
@@ -47,8 +48,9 @@ struct dh_span {
 	uint32_t size;			/* of a block */
 	uint32_t blocks;
 	uint64_t *bitmap;		/* on media: live blocks */
-	/* A bit for each free block, 64 in a word; then, from the next line on, for each block
-	 * given back by others than the owner: see dh_span_remote(). */
+	/* A bit for each free block, 64 in a word, those behind the last block set: all ones is
+	 * an empty word.  From the next line on, a bit for each block given back by others than
+	 * the owner: see dh_span_remote(). */
 	atomic_uint_fast64_t *free;
 	struct dh_cache *_Atomic owner;	/* NULL: nobody */
 	struct dh_current *current;	/* the owner's: where it takes blocks from here */
@@ -58,17 +60,24 @@ struct dh_span {
 	uint8_t state;			/* the owner's */
 
 	/* The owner's. */
-	_Alignas(DH_LINE_SIZE) bool empty;	/* counted in its cache's empty_units */
+	_Alignas(DH_LINE_SIZE) atomic_uint_fast64_t few_free;	/* `free` of 64 blocks and less */
+	bool empty;			/* counted in its cache's empty_units */
 	struct dh_span *next, *prev;	/* in a list of its class */
 	struct dh_span *all_next, *all_prev;	/* in its cache's list of all */
 	atomic_uint_fast64_t freed_seq;	/* greatest sequence that freed a block here */
 
-	_Alignas(DH_LINE_SIZE) atomic_uint_fast64_t remote_freed_seq;
+	_Alignas(DH_LINE_SIZE) atomic_uint_fast64_t few_remote;
+	atomic_uint_fast64_t remote_freed_seq;
 	/* Under space.lock. */
 	uint64_t chunk;
-	uint32_t words_capacity;	/* of `free`, all in all */
+	atomic_uint_fast64_t *words;	/* `free` of more blocks: so many in all */
+	uint32_t words_capacity;
 	bool format_durable;		/* the descriptors on media are those of class and tag */
 };
+
+_Static_assert(sizeof(struct dh_span) == 3 * DH_LINE_SIZE, "a span is three lines");
+_Static_assert(offsetof(struct dh_span, few_remote) - offsetof(struct dh_span, few_free) ==
+	       DH_LINE_SIZE, "the remote word is where dh_span_remote() looks");
 
 /* A chunk of spans.  Stays with its chunk until the heap is closed. */
 struct dh_units {
@@ -121,7 +130,7 @@ static inline uint32_t dh_units_mask(unsigned unit, unsigned count)
 	return (uint32_t)(((UINT64_C(1) << count) - 1) << unit);
 }
 
-/* Word number @word of `free` when all of its blocks are. */
+/* The bits of word number @word of `free` that are for blocks; the others are set. */
 static inline uint64_t dh_span_word_mask(const struct dh_span *span, uint64_t word)
 {
 	uint64_t blocks = span->blocks - word * 64;

@@ -62,7 +62,8 @@ bool dh_span_collect(struct dh_span *span)
 bool dh_span_full(const struct dh_span *span)
 {
 	for (unsigned i = 0; i * 64 < span->blocks; i++)
-		if (atomic_load_explicit(&span->free[i], memory_order_relaxed))
+		if (atomic_load_explicit(&span->free[i], memory_order_relaxed) &
+		    dh_span_word_mask(span, i))
 			return false;
 	return true;
 }
@@ -70,8 +71,7 @@ bool dh_span_full(const struct dh_span *span)
 bool dh_span_empty(const struct dh_span *span)
 {
 	for (unsigned i = 0; i * 64 < span->blocks; i++)
-		if (atomic_load_explicit(&span->free[i], memory_order_relaxed) !=
-		    dh_span_word_mask(span, i))
+		if (atomic_load_explicit(&span->free[i], memory_order_relaxed) != UINT64_MAX)
 			return false;
 	return true;
 }
@@ -81,7 +81,7 @@ static int give_words(struct dh_space *space, struct dh_span *span, unsigned blo
 {
 	const unsigned words = dh_span_words(blocks);
 
-	if (words > span->words_capacity) {
+	if (blocks > 64 && 2 * words > span->words_capacity) {
 		/* A line in front for the list of all. */
 		void **memory = aligned_alloc(DH_LINE_SIZE,
 					      DH_LINE_SIZE + 2 * words * sizeof(uint64_t));
@@ -91,12 +91,13 @@ static int give_words(struct dh_space *space, struct dh_span *span, unsigned blo
 		memory[0] = atomic_load(&space->bitmaps);
 		while (!atomic_compare_exchange_weak(&space->bitmaps, &memory[0], memory))
 			;
-		span->free = (atomic_uint_fast64_t *)((char *)memory + DH_LINE_SIZE);
-		span->words_capacity = words;
+		span->words = (atomic_uint_fast64_t *)((char *)memory + DH_LINE_SIZE);
+		span->words_capacity = 2 * words;
 	}
+	span->free = blocks > 64 ? span->words : &span->few_free;
 	span->blocks = blocks;
 	for (unsigned i = 0; i * 64 < blocks; i++) {
-		atomic_store(&span->free[i], dh_span_word_mask(span, i));
+		atomic_store(&span->free[i], UINT64_MAX);
 		atomic_store(&dh_span_remote(span)[i], 0);
 	}
 	return 0;

@@ -19,12 +19,15 @@ static uint64_t count_live(const struct dh_span *span)
 /* Live and reserved. */
 static uint64_t count_used(const struct dh_span *span)
 {
-	uint64_t used = span->blocks;
+	uint64_t used = 0;
 
-	for (unsigned i = 0; i * 64 < span->blocks; i++)
-		used -= (unsigned)__builtin_popcountll(
-			atomic_load_explicit(&span->free[i], memory_order_relaxed) |
-			atomic_load_explicit(&dh_span_remote(span)[i], memory_order_relaxed));
+	for (unsigned i = 0; i * 64 < span->blocks; i++) {
+		uint64_t free = atomic_load_explicit(&span->free[i], memory_order_relaxed) |
+				atomic_load_explicit(&dh_span_remote(span)[i],
+						     memory_order_relaxed);
+
+		used += (unsigned)__builtin_popcountll(~free & dh_span_word_mask(span, i));
+	}
 	return used;
 }
 
