@@ -21,6 +21,7 @@ struct options {
 int bench_alloc(const struct options *options);
 int bench_open(const struct options *options);
 int bench_space(const struct options *options);
+int bench_prepare(const struct options *options);
 int bench_loop(const struct options *options, const char *what, unsigned n);
 
 __attribute__((noreturn, format(printf, 1, 2)))

@@ -13,7 +13,7 @@ static const struct argp_option option_list[] = {
 	{"dir", 'd', "DIR", 0, "Make the pools in DIR (default /dev/shm)", 0},
 	{"json", 'j', "FILE", 0, "Write the result as JSON, too; to standard output if FILE is -", 0},
 	{"rounds", 'r', "N", 0, "Rounds, of which the median counts (default 101, for alloc; else 21)", 0},
-	{"only", 'o', "WORKLOAD[,...]", 0, "Only these workloads", 0},
+	{"only", 'o', "WORKLOAD[,...]", 0, "Only these workloads, or preparations", 0},
 	{"peers", 'p', "PEER[,...]", 0, "Only these peers", 0},
 	{"threads", 't', "N[,...]", 0, "Numbers of threads (default 1,2)", 0},
 	{0},
@@ -136,6 +136,8 @@ static int run_verb(struct args *args)
 		return bench_open(options);
 	if (args->count == 1 && !strcmp(verb, "space"))
 		return bench_space(options);
+	if (args->count == 1 && !strcmp(verb, "prepare"))
+		return bench_prepare(options);
 	if (args->count == 3 && !strcmp(verb, "loop")) {
 		const char *what = args->words[1];
 		char *end;
@@ -151,11 +153,12 @@ static int run_verb(struct args *args)
 int main(int argc, char **argv)
 {
 	static const struct argp argp = {
-		option_list, parse, "alloc\nopen\nspace\nloop publish|reserve N",
+		option_list, parse, "alloc\nopen\nspace\nprepare\nloop publish|reserve N",
 		"Measure the heap against its peers and against the hardware.\v"
 		"alloc: what operations cost.  open: what opening and creating a pool costs.  "
-		"space: what a pool takes beyond its content.  loop: only do N pairs of "
-		"operations, to be looked at by a profiler.", NULL, NULL, NULL};
+		"space: what a pool takes beyond its content.  prepare: which way to grow a file "
+		"makes first stores cheapest.  loop: only do N pairs of operations, to be looked "
+		"at by a profiler.", NULL, NULL, NULL};
 	struct args args = {.options = {.dir = "/dev/shm", .threads = {1, 2}}};
 
 	argp_err_exit_status = EX_USAGE;
