@@ -22,7 +22,7 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools/daxlab"))
 
 from daxlab import (apt, cache, cli, closure, cpio, guest, image, kernels,  # noqa: E402
-                    ktap, lab, matrix, modules, powercut, qemu, table, vmlinux)
+                    ktap, lab, matrix, modules, pmem, powercut, qemu, table, vmlinux)
 from daxlab.errors import EXIT_LAB, LabError  # noqa: E402
 
 
@@ -447,6 +447,15 @@ class BadInput(Case):
                    "true")
         self.fails("one --kernel", "run", "--kernel", "6.1,6.12", "--media", "/tmp/x", "--",
                    "true")
+        self.fails("one --kernel", "run", "--kernel", "6.1", "--pmem", "nvdimm,eadr",
+                   "--media", "/tmp/x", "--", "true")
+        self.fails("knows nvdimm, eadr", "run", "--kernel", "6.12", "--pmem", "tape", "--",
+                   "true")
+        self.fails("say --fs none", "run", "--kernel", "6.12", "--pmem", "devdax", "--", "true")
+        self.fails("nothing of them can be kept", "run", "--kernel", "6.12", "--pmem", "memmap",
+                   "--media", "/tmp/x", "--", "true")
+        self.fails("takes all of them along", "powercut", "--kernel", "6.12", "--pmem",
+                   "memmap", "--work", "true", "--check", "true")
         self.fails("no such file", "run", "--kernel", "/no/such", "--", "true")
         self.fails("empty list", "run", "--kernel", ",", "--", "true")
         self.fails("terminal", "shell", "--kernel", "6.12")
@@ -494,6 +503,41 @@ not ok 4 failed # saw 1, not 2
 not ok 5 broke # broken: no file
 # start deadly
 """
+
+
+class PersistentMemory(Case):
+    def words(self, name, memory_mib=2048, size_mib=1024):
+        kind, media = pmem.KINDS[name], None
+        if kind.outlives_guest:
+            media = self.folder / "media"
+            media.write_bytes(b"")
+        with mock.patch.object(qemu, "program", lambda: "qemu"):
+            return " ".join(qemu.command_line(
+                "tcg", "kernel", None, media, [], kind=kind,
+                memory_mib=kind.memory_mib(memory_mib, size_mib),
+                extra_args=kind.kernel_args(memory_mib, size_mib)))
+
+    def test_devices(self):
+        self.assertIn("nvdimm-persistence=mem-ctrl", self.words("nvdimm"))
+        self.assertIn("-device nvdimm,", self.words("nvdimm"))
+        self.assertIn("nvdimm-persistence=cpu", self.words("eadr"))
+        self.assertIn("-device virtio-pmem-pci,", self.words("virtio"))
+        self.assertNotIn("-device nvdimm", self.words("virtio"))
+        self.assertIn("-device nvdimm,", self.words("devdax"))
+
+    def test_memmap_is_the_end_of_the_guests_memory(self):
+        for memory_mib, size_mib, total, start in ((2048, 1024, 3072, 4096),
+                                                   (4096, 512, 4608, 6144),
+                                                   (1024, 512, 1536, 1024)):
+            words = self.words("memmap", memory_mib, size_mib)
+            self.assertIn("-m %dM," % total, words)
+            self.assertIn("memmap=%dM!%dM" % (size_mib, start), words)
+            self.assertNotIn("memory-backend-file", words)
+        self.says("--memory 2048", pmem.KINDS["memmap"].kernel_args, 1024, 2048)
+
+    def test_label_names_the_kind_unless_it_is_the_usual_one(self):
+        self.assertEqual(pmem.KINDS["nvdimm"].label("6.12", "xfs"), "6.12/xfs")
+        self.assertEqual(pmem.KINDS["eadr"].label("6.12", "xfs"), "6.12/eadr/xfs")
 
 
 class Ktap(Case):

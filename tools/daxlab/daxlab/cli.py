@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 
-from . import listing, matrix, powercut, progress, qemu, run
+from . import listing, matrix, pmem, powercut, progress, qemu, run
 from .cache import default_root
 from .errors import EXIT_INTERRUPTED, EXIT_LAB, Interrupted, LabError
 
@@ -36,7 +36,7 @@ Kernels, lists of packages and scratch files live in
 
 GUEST_ENVIRONMENT = """\
 The command runs as root, with PMEM_DIR=/mnt/pmem (the file system, mounted dax=always),
-PMEM_DEV=/dev/pmem0, SHARE=/share (a folder of the host), FS and KERNEL. A COMMAND that is a
+PMEM_DEV=/dev/pmem0, SHARE=/share (a folder of the host), FS, PMEM and KERNEL. A COMMAND that is a
 file here is brought along with its libraries; other words are found in the guest (busybox,
 ndctl, mkfs and fsck of ext4 and xfs, xfs_io) or else on this machine's PATH."""
 
@@ -79,9 +79,10 @@ def _add_timeout(parser, default):
                         help="limit for a guest, boot included (%(default)s)")
 
 
-def _add_guest(parser, fs_help):
+def _add_guest(parser, fs_help, pmem_help):
     parser.add_argument("--kernel", required=True, metavar="KERNEL", help="see daxlab --help")
     parser.add_argument("--fs", default="ext4", metavar="FS", help=fs_help)
+    parser.add_argument("--pmem", default=pmem.NVDIMM, metavar="KIND", help=pmem_help)
     parser.add_argument("--with", dest="with_files", action="append", default=[],
                         metavar="FILE[:GUESTPATH]",
                         help="bring a file along with the libraries it needs; without "
@@ -98,7 +99,9 @@ def _add_guest(parser, fs_help):
 def _add_run(verbs):
     parser = verbs.add_parser("run", help="run a command in a guest",
                               description=GUEST_ENVIRONMENT)
-    _add_guest(parser, "ext4, xfs or none, or several with commas (%(default)s)")
+    _add_guest(parser, "ext4, xfs or none, or several with commas (%(default)s)",
+               "the kind of persistent memory: " + ", ".join(pmem.KINDS) +
+               ", or several with commas (%(default)s)")
     parser.add_argument("--share", metavar="DIR", help="the host's folder to be /share")
     _add_timeout(parser, 300.0)
     parser.add_argument("--media", metavar="FILE",
@@ -114,7 +117,8 @@ def _add_run(verbs):
 
 def _add_shell(verbs):
     parser = verbs.add_parser("shell", help="be in a guest", description=GUEST_ENVIRONMENT)
-    _add_guest(parser, "ext4, xfs or none (%(default)s)")
+    _add_guest(parser, "ext4, xfs or none (%(default)s)",
+               "the kind of persistent memory: " + ", ".join(pmem.KINDS) + " (%(default)s)")
     parser.set_defaults(call=run.shell)
 
 
@@ -131,7 +135,10 @@ def _add_powercut(verbs):
     parser = verbs.add_parser(
         "powercut", help="kill guests at work, and look what is left",
         description=powercut.__doc__)
-    _add_guest(parser, "ext4 or xfs, or both with a comma (%(default)s)")
+    _add_guest(parser, "ext4 or xfs, or both with a comma; none (%(default)s)",
+               "the kind of persistent memory: " + ", ".join(
+                   name for name, kind in pmem.KINDS.items() if kind.outlives_guest) +
+               " (%(default)s)")
     parser.add_argument("--work", required=True, metavar="CMD",
                         help="shell command; each line on its stdout acknowledges something")
     parser.add_argument("--check", required=True, metavar="CMD",

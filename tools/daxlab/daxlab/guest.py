@@ -5,7 +5,7 @@ import shlex
 import signal
 import time
 
-from . import image, progress, qemu
+from . import image, pmem, progress, qemu
 from .errors import (EXIT_KILLED, EXIT_LAB, EXIT_LIMIT, EXIT_PANIC, Interrupted, LabError)
 
 POLL_S = 0.03
@@ -29,24 +29,24 @@ class Job:
     def __init__(self, kernel, fs="ext4", command=(), with_files=(), share=None, env=(),
                  timeout_s=300, size_mib=1024, memory_mib=2048, media=None,
                  keep_media=False, on_stdout=None, on_stderr=None, console=None, dmesg=None,
-                 shell=False, fsck=False):
+                 shell=False, fsck=False, kind=pmem.DEFAULT):
         self.kernel, self.fs, self.command = kernel, fs, list(command)
         self.with_files, self.share, self.env = list(with_files), share, list(env)
         self.timeout_s, self.size_mib, self.memory_mib = timeout_s, size_mib, memory_mib
         self.media, self.keep_media = media, keep_media
         self.on_stdout, self.on_stderr = on_stdout, on_stderr
         self.console, self.dmesg = console, dmesg
-        self.shell, self.fsck = shell, fsck
+        self.shell, self.fsck, self.kind = shell, fsck, kind
 
     @property
     def label(self):
-        return "%s/%s" % (self.kernel.name, self.fs)
+        return self.kind.label(self.kernel.name, self.fs)
 
 
 class Result:
     def __init__(self, job):
         self.label, self.release, self.fs = job.label, job.kernel.release, job.fs
-        self.kernel = job.kernel.name
+        self.kernel, self.pmem = job.kernel.name, job.kind.name
         self.outcome, self.code, self.reason = None, None, None
         self.stage = "boot"
         self.seconds = self.boot_seconds = None
@@ -61,6 +61,7 @@ class Result:
 
     def facts(self):
         return {"label": self.label, "kernel": self.release, "fs": self.fs,
+                "pmem": self.pmem,
                 "outcome": self.outcome, "exit_code": self.exit_code(),
                 "reason": self.reason, "stage": self.stage,
                 "seconds": round(self.seconds, 2),
@@ -156,6 +157,9 @@ class Guest:
 
     def _prepare_media(self):
         job = self.job
+        if not job.kind.outlives_guest:
+            self.media, self.new_media = None, True
+            return
         self.media = job.media or self.folder / "media"
         if self.media.exists():
             _check_media(self.media)
@@ -170,7 +174,8 @@ class Guest:
         pairs = [pair.split("=", 1) for pair in job.env]
         pairs += [("FS", job.fs), ("KERNEL", job.kernel.release),
                   ("NEW_MEDIA", "1" if self.new_media else "0"),
-                  ("NEW_FS", "0" if job.keep_media else "1")]
+                  ("NEW_FS", "0" if job.keep_media else "1"), ("PMEM", job.kind.name),
+                  ("PMEM_DEV", job.kind.path), ("NAMESPACE_MODE", job.kind.namespace)]
         if not job.shell:
             pairs.append(("LAST_WORDS", str(int(job.timeout_s - LAST_WORDS_S))))
         if job.fsck:
@@ -180,11 +185,13 @@ class Guest:
         return "".join("%s=%s\n" % (name, shlex.quote(value)) for name, value in pairs)
 
     def _words(self):
-        console = None if self.job.shell else self.folder / "console"
+        job = self.job
+        console = None if job.shell else self.folder / "console"
         return qemu.command_line(
-            self.accel, self.job.kernel.image, self.initramfs, self.media,
+            self.accel, job.kernel.image, self.initramfs, self.media,
             [("daxlab", self.ctl), ("share", self.share)],
-            memory_mib=self.job.memory_mib, console=console)
+            memory_mib=job.kind.memory_mib(job.memory_mib, job.size_mib), console=console,
+            extra_args=job.kind.kernel_args(job.memory_mib, job.size_mib), kind=job.kind)
 
     def _pump(self):
         for tail in self._tails:

@@ -12,8 +12,8 @@ BASE = ("virtio_pci", "9pnet_virtio", "9p", "nfit", "nd_pmem")
 FILE_SYSTEMS = ("ext4", "xfs")
 # Providers of checksums that older ext4 and xfs ask the crypto layer for by name; modprobe
 # knows them as soft dependencies only, and newer kernels have them built in or not at all.
-WANTED = ("crc32c_generic", "libcrc32c", "crc32c_cryptoapi", "virtio_pmem", "device_dax",
-          "dax_pmem", "loop")
+WANTED = ("crc32c_generic", "libcrc32c", "crc32c_cryptoapi", "virtio_pmem", "nd_e820",
+          "device_dax", "dax_pmem", "loop")
 
 
 def _tool(name):

@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import guest, lab, progress, run
+from . import guest, lab, pmem, progress, run
 from .errors import LabError
 
 RETRIES = 3
@@ -81,8 +81,8 @@ def _count(data):
 
 
 class Powercut:
-    def __init__(self, the_lab, options, kernel, how):
-        self.lab, self.options = the_lab, options
+    def __init__(self, the_lab, options, kernel, kind, how):
+        self.lab, self.options, self.kind = the_lab, options, kind
         self.kernel, self.how = kernel, how
 
     def cut(self, fs, number):
@@ -109,7 +109,8 @@ class Powercut:
         return guest.Job(self.kernel, cut.fs, ["sh", "-c", command],
                          self.options.with_files, folder / "share", self.options.env,
                          timeout_s=self.options.timeout, size_mib=self.options.size,
-                         memory_mib=self.options.memory, media=folder / "media", **more)
+                         memory_mib=self.options.memory, media=folder / "media",
+                         kind=self.kind, **more)
 
     def _work(self, cut, folder, chance, window_s):
         """Boots and cuts. False: the work was done too soon; try a shorter window."""
@@ -164,9 +165,9 @@ class Powercut:
 
     def _say(self, cut):
         progress.clear()
-        print("%s/%s cut %d: %s: %d acknowledged, power cut %.2f s after the first, %.0f s%s"
-              % (self.kernel.name, cut.fs, cut.number, cut.verdict, cut.lines, cut.delay_s,
-                 cut.seconds, "; " + cut.reason if cut.reason else ""))
+        print("%s cut %d: %s: %d acknowledged, power cut %.2f s after the first, %.0f s%s"
+              % (self.kind.label(self.kernel.name, cut.fs), cut.number, cut.verdict, cut.lines,
+                 cut.delay_s, cut.seconds, "; " + cut.reason if cut.reason else ""))
         if cut.verdict != KEPT:
             for line in (cut.complaint.splitlines()[-5:] + cut.output.splitlines()[-20:]):
                 print("  | " + line)
@@ -177,13 +178,17 @@ def powercut(options):
     run.check_guest_options(options)
     lab.check_writable(options.json)
     systems = lab.file_systems(options.fs)
+    kind = pmem.find(options.pmem, systems)
+    if not kind.outlives_guest:
+        raise LabError("--pmem %s: the bytes are in the guest's own memory, and a power cut "
+                       "takes all of them along" % kind.name)
     if options.cuts < 1 or options.window < 0:
         raise LabError("--cuts takes a number from 1, --window seconds from 0")
     if options.seed is None:
         options.seed = random.SystemRandom().randrange(1 << 32)
     the_lab = lab.Lab()
     kernel, = the_lab.kernels(options.kernel, options.refresh)[:1]
-    cutter = Powercut(the_lab, options, kernel, the_lab.accel(kernel))
+    cutter = Powercut(the_lab, options, kernel, kind, the_lab.accel(kernel))
     print("kernel %s, seed %d" % (kernel.release, options.seed), flush=True)
     tasks = [lambda fs=fs, number=number: cutter.cut(fs, number)
              for fs in systems for number in range(1, options.cuts + 1)]
@@ -192,6 +197,6 @@ def powercut(options):
     print("%d of %d power cuts kept all that was acknowledged" % (kept, len(cuts)))
     if options.json:
         lab.write_json(options.json, {"tool": "daxlab", "kernel": kernel.release,
-                                      "seed": options.seed,
+                                      "pmem": kind.name, "seed": options.seed,
                                       "cuts": [cut.facts() for cut in cuts]})
     return 0 if kept == len(cuts) else 1

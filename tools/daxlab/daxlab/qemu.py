@@ -7,6 +7,7 @@ import signal
 import subprocess
 import threading
 
+from . import pmem
 from .errors import LabError
 
 NAME = "qemu-system-x86_64"
@@ -47,13 +48,14 @@ def version():
 
 
 def command_line(accel, kernel_image, initramfs, media, folders, memory_mib=2048,
-                 console=None, extra_args=()):
+                 console=None, extra_args=(), kind=pmem.DEFAULT):
     """The words that start a guest. `console` is a file, or None for this terminal."""
     cpu = "host" if accel.startswith("kvm") else "max"
     chardev = "file,id=con,path=%s" % console if console else "stdio,id=con,signal=off"
     words = [
         program(), "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-        "-machine", "q35,nvdimm=on,nvdimm-persistence=mem-ctrl,smm=off,usb=off,vmport=off",
+        "-machine", "q35,nvdimm=on,nvdimm-persistence=%s,smm=off,usb=off,vmport=off"
+        % kind.persistence,
         "-accel", accel, "-cpu", cpu,
         "-smp", "2", "-m", "%dM,slots=4,maxmem=64G" % memory_mib,
         "-chardev", chardev, "-serial", "chardev:con",
@@ -62,7 +64,7 @@ def command_line(accel, kernel_image, initramfs, media, folders, memory_mib=2048
     if initramfs:
         words += ["-initrd", str(initramfs)]
     if media:
-        words += _nvdimm(media)
+        words += _device(kind, media)
     for tag, folder in folders:
         words += ["-virtfs", "local,path=%s,mount_tag=%s,security_model=none,multidevs=remap"
                   % (_escape(folder), tag)]
@@ -73,13 +75,14 @@ def _escape(path):
     return str(path).replace(",", ",,")
 
 
-def _nvdimm(media):
+def _device(kind, media):
     # share=on over a plain file: what the guest stored is in the host's page cache the moment
     # it is stored, and a killed QEMU takes none of it along.
     size = os.path.getsize(media)
+    device = {"nvdimm": "nvdimm,id=nv1,memdev=mem1,label-size=128K",
+              "virtio-pmem": "virtio-pmem-pci,id=nv1,memdev=mem1"}[kind.device]
     return ["-object", "memory-backend-file,id=mem1,share=on,mem-path=%s,size=%d,align=2M"
-            % (_escape(media), size),
-            "-device", "nvdimm,id=nv1,memdev=mem1,label-size=128K"]
+            % (_escape(media), size), "-device", device]
 
 
 def check_size(size_mib):

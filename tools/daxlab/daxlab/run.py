@@ -4,7 +4,7 @@ import sys
 import termios
 from pathlib import Path
 
-from . import accel, guest, lab, progress, qemu
+from . import accel, guest, lab, pmem, progress, qemu
 from .errors import LabError
 
 
@@ -31,8 +31,8 @@ def _labelled_path(path, label, several):
     return "%s.%s" % (path, label.replace("/", "-")) if path and several else path
 
 
-def _job(options, kernel, fs, several):
-    label = "%s/%s" % (kernel.name, fs)
+def _job(options, kernel, fs, kind, several):
+    label = kind.label(kernel.name, fs)
     return guest.Job(
         kernel, fs, options.command, options.with_files, options.share, options.env,
         timeout_s=options.timeout, size_mib=options.size, memory_mib=options.memory,
@@ -40,7 +40,7 @@ def _job(options, kernel, fs, several):
         on_stdout=_sink(sys.stdout, several and label),
         on_stderr=_sink(sys.stderr, several and label),
         console=_labelled_path(options.console, label, several),
-        dmesg=_labelled_path(options.dmesg, label, several))
+        dmesg=_labelled_path(options.dmesg, label, several), kind=kind)
 
 
 def check_guest_options(options):
@@ -54,7 +54,7 @@ def check_guest_options(options):
 def _check(options, several):
     check_guest_options(options)
     if several and options.media:
-        raise LabError("--media is for one guest; name one --kernel and one --fs")
+        raise LabError("--media is for one guest; name one --kernel, --fs and --pmem")
     if options.share:
         options.share = Path(options.share).absolute()
         if not options.share.is_dir():
@@ -65,11 +65,16 @@ def _check(options, several):
 
 def run(options):
     systems = lab.file_systems(options.fs)
-    several = len(lab.split(options.kernel)) * len(systems) > 1
+    kinds = [pmem.find(name, systems) for name in lab.split(options.pmem)]
+    several = len(lab.split(options.kernel)) * len(systems) * len(kinds) > 1
     _check(options, several)
+    if options.media and not kinds[0].outlives_guest:
+        raise LabError("--media: with --pmem %s the bytes are in the guest's own memory, and "
+                       "nothing of them can be kept" % kinds[0].name)
     the_lab = lab.Lab()
     kernels = the_lab.kernels(options.kernel, options.refresh)
-    jobs = [_job(options, kernel, fs, several) for kernel in kernels for fs in systems]
+    jobs = [_job(options, kernel, fs, kind, several)
+            for kernel in kernels for kind in kinds for fs in systems]
     how = the_lab.accel(kernels[0])
 
     def task(job):
@@ -93,7 +98,8 @@ def shell(options):
     the_lab = lab.Lab()
     kernel = the_lab.kernels(options.kernel, options.refresh)[0]
     job = guest.Job(kernel, fs, [], options.with_files, None, options.env,
-                    size_mib=options.size, memory_mib=options.memory, shell=True)
+                    size_mib=options.size, memory_mib=options.memory, shell=True,
+                    kind=pmem.find(lab.split(options.pmem)[0], [fs]))
     how = the_lab.accel(kernel)
     # QEMU puts the terminal into raw mode, and being killed never takes it back.
     terminal = termios.tcgetattr(sys.stdin)
