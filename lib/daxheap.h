@@ -312,7 +312,7 @@ struct daxheap_info {
 	uint8_t uuid[16];
 	uint64_t created_s;		/* seconds since the epoch */
 	uint64_t replayed;		/* log records that this open replayed */
-	uint64_t fences, flushed_lines;	/* since the open */
+	uint64_t fences, flushed_lines;	/* since the open; with eADR no line is flushed */
 };
 
 /* What is known of the open pool without looking at its blocks. */
@@ -353,7 +353,7 @@ struct daxheap_class_stats {
 DAXHEAP_API int daxheap_get_class_stats(struct daxheap *heap,
 					struct daxheap_class_stats *stats, unsigned count);
 
-/* A word for people, such as "MAP_SYNC: cache-line flushes". */
+/* A word for people, such as "MAP_SYNC: cache-line flushes (none with eADR)". */
 DAXHEAP_API const char *daxheap_durability_name(enum daxheap_durability durability);
 
 struct daxheap_place {

@@ -239,7 +239,7 @@ DAXHEAP_API const char *daxheap_durability_name(enum daxheap_durability durabili
 {
 	switch (durability) {
 	case DAXHEAP_MAP_SYNC:
-		return "MAP_SYNC: cache-line flushes";
+		return "MAP_SYNC: cache-line flushes (none with eADR)";
 	case DAXHEAP_DAX_MSYNC:
 		return "DAX without MAP_SYNC: msync at each fence, slower";
 	case DAXHEAP_PAGE_CACHE:

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 
 #include "error.h"
@@ -46,11 +48,34 @@ bool dh_listened_wait(void)
 }
 #endif
 
+static int auto_flush;
+static pthread_once_t auto_flush_once = PTHREAD_ONCE_INIT;
+
+static void read_auto_flush(void)
+{
+	auto_flush = pmem_has_auto_flush();
+}
+
+/*
+ * Whether pmem_flush() does nothing: with eADR, where the CPUs' caches outlive a power cut too, or
+ * since the user says so; see libpmem(7).
+ */
+static bool flushes_are_dropped(void)
+{
+	const char *no_flush = getenv("PMEM_NO_FLUSH");
+
+	if (no_flush && (!strcmp(no_flush, "0") || !strcmp(no_flush, "1")))
+		return *no_flush == '1';
+	pthread_once(&auto_flush_once, read_auto_flush);
+	return auto_flush == 1;
+}
+
 void dh_persist_init(struct dh_persist *persist, enum daxheap_durability durability)
 {
 	memset(persist, 0, sizeof(*persist));
-	persist->flushes = durability == DAXHEAP_MAP_SYNC || durability == DAXHEAP_FORCED ||
-			   durability == DAXHEAP_DAX_MSYNC;
+	persist->fences = durability == DAXHEAP_MAP_SYNC || durability == DAXHEAP_FORCED ||
+			  durability == DAXHEAP_DAX_MSYNC;
+	persist->flushes = persist->fences && !flushes_are_dropped();
 	persist->syncs = durability == DAXHEAP_DAX_MSYNC || durability == DAXHEAP_PAGE_CACHE;
 	dh_lock_init(&persist->pending_lock, DH_RANK_PENDING);
 }

@@ -16,7 +16,8 @@
 #include "lock.h"
 
 struct dh_persist {
-	bool flushes;			/* cache lines are flushed, by libpmem */
+	bool flushes;			/* cache lines are flushed, by libpmem: not with eADR */
+	bool fences;			/* and ordered by its fence */
 	bool syncs;			/* msync at a fence */
 	atomic_bool failed;		/* an msync failed: nothing can be promised any more */
 
@@ -104,15 +105,16 @@ static __always_inline void dh_flush(struct dh_persist *persist, struct dh_traff
 		pmem_flush(at, size);
 	if (__builtin_expect(persist->syncs, 0))
 		dh_add_pending(persist, at, size);
-	dh_count(&traffic->flushed_lines,
-		 ((uintptr_t)at + size - 1) / 64 - (uintptr_t)at / 64 + 1);
+	if (persist->flushes || persist->syncs)
+		dh_count(&traffic->flushed_lines,
+			 ((uintptr_t)at + size - 1) / 64 - (uintptr_t)at / 64 + 1);
 	dh_listened_flush(at, size);
 }
 
 /* 0, or -EIO, once and for all, when the system could not make data durable. */
 static __always_inline int dh_fence(struct dh_persist *persist, struct dh_traffic *traffic)
 {
-	if (persist->flushes)
+	if (persist->fences)
 		pmem_drain();
 	if (__builtin_expect(persist->syncs, 0)) {
 		int err = dh_sync_pending(persist);

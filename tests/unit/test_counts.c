@@ -57,6 +57,32 @@ static daxheap_ref *warm_slots(struct daxheap *heap)
 	return slots;
 }
 
+/* As with eADR, which no test machine has: libpmem drops flushes, and fences stay. */
+Test(counts, nothing_is_flushed_where_libpmem_flushes_nothing)
+{
+	struct daxheap_info before, after;
+	struct daxheap *heap;
+	void *block;
+
+	setenv("PMEM_IS_PMEM_FORCE", "1", 1);
+	setenv("PMEM_NO_FLUSH", "1", 1);
+	heap = pool_create("pool", POOL_SIZE);
+	before = info_of(heap);
+	must(daxheap_alloc(heap, 64, &block));
+	must(daxheap_persist(heap, block, 64));
+	must(daxheap_publish(heap, pool_root(heap, "t"), block));
+	after = info_of(heap);
+	cr_assert_eq(after.flushed_lines, 0);
+	cr_assert_geq(after.fences - before.fences, 2);
+	daxheap_close(heap);
+	/* The control: the same pool, with flushes. */
+	setenv("PMEM_NO_FLUSH", "0", 1);
+	must(daxheap_open(pool_path("pool"), 0, &heap));
+	must(daxheap_free(heap, pool_root(heap, "t")));
+	cr_assert_geq(info_of(heap).flushed_lines, 1);
+	daxheap_close(heap);
+}
+
 Test(counts, publish_and_free_on_slots_in_a_row)
 {
 	struct daxheap *heap = pool_create("pool", 32 * MiB);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "daxheap.h"
@@ -82,7 +83,9 @@ static void print_text(const char *pool, const struct findings *found)
 	printf("device        %s%s%s\n", place->block_device[0] ? place->block_device : "none",
 	       place->namespace_name[0] ? ", " : "", place->namespace_name);
 	if (place->persistence_domain[0])
-		printf("persistence   domain %s\n", place->persistence_domain);
+		printf("persistence   domain %s%s\n", place->persistence_domain,
+		       strcmp(place->persistence_domain, "cpu_cache") ? "" :
+		       " (eADR: no cache line need be flushed)");
 	printf("DAX           %s\n", place->dax ? "yes" :
 	       "no: a heap here flushes by msync; ext4 or xfs with -o dax=always on a "
 	       "/dev/pmem device has it");
