@@ -71,9 +71,13 @@ void dh_check_put(struct dh_check *check, void *at, const void *from, size_t siz
 	const char *bytes = from;
 	uint64_t offset = dh_media_offset(&check->media, at);
 
+	if (!check->err)
+		check->err = dh_mapping_detach(&check->mapping, at, size);
+	if (check->err)
+		return;
 	memcpy(at, from, size);
 	while (check->repair && !check->err && size) {
-		ssize_t put = pwrite(check->mapping.fd, bytes, size, (off_t)offset);
+		ssize_t put = dh_mapping_pwrite(&check->mapping, bytes, size, offset);
 
 		if (put > 0) {
 			bytes += put;
@@ -97,7 +101,7 @@ static bool readable(const struct dh_check *check, uint64_t offset, size_t size)
 {
 	char bytes[DH_CHUNK_HEADER_SIZE];
 
-	return pread(check->mapping.fd, bytes, size, (off_t)offset) >= 0 || errno != EIO;
+	return dh_mapping_pread(&check->mapping, bytes, size, offset) >= 0 || errno != EIO;
 }
 
 static void hide_page(struct dh_check *check, uint64_t offset)
@@ -414,12 +418,16 @@ static int check_pool(struct dh_check *check)
 
 	check->mapping.size = check->sb.size;
 	err = dh_mapping_map(&check->mapping, check->path, DAXHEAP_READ_ONLY);
+	if (!err)
+		err = dh_mapping_detach(&check->mapping, check->mapping.base,
+					check->sb.first_chunk * DH_CHUNK_SIZE);
 	if (err)
 		return err;
 	heap = aligned_alloc(_Alignof(struct daxheap), sizeof(*heap));
 	if (!heap)
 		return dh_fail(ENOMEM, "no memory to check the pool");
 	memset(heap, 0, sizeof(*heap));
+	heap->mapping = check->mapping;
 	heap->base = check->mapping.base;
 	heap->flags = DAXHEAP_READ_ONLY;
 	heap->sb = check->sb;
@@ -455,7 +463,7 @@ DAXHEAP_API int daxheap_check(const char *path, unsigned flags,
 	err = check_super(&check);
 	if (err > 0)
 		err = check_pool(&check);
-	if (!err && check.repair && fsync(check.mapping.fd))
+	if (!err && check.repair && dh_mapping_fsync(&check.mapping))
 		err = dh_fail_errno("%s: can't make the repair durable", path);
 	dh_mapping_close(&check.mapping);
 	return err ? err : check.findings;

@@ -420,11 +420,12 @@ static bool has_huge(const struct dh_refs *refs, uint64_t chunk)
 	return dh_refs_within(refs, chunk * DH_CHUNK_SIZE, 1);
 }
 
-/* Whether there is more in the chunk than a hole of the file. */
+/* Whether there is more in the chunk than a hole of the file; a device has no holes. */
 static bool has_data(const struct dh_check *check, uint64_t chunk)
 {
 	off_t start = (off_t)(chunk * DH_CHUNK_SIZE);
-	off_t data = lseek(check->mapping.fd, start, SEEK_DATA);
+	off_t data = check->mapping.is_device ? start :
+						lseek(check->mapping.fd, start, SEEK_DATA);
 
 	return data >= start && data < start + (off_t)DH_CHUNK_SIZE;
 }

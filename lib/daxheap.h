@@ -75,6 +75,8 @@ enum {
 	DAXHEAP_REQUIRE_MAP_SYNC = 1 << 0,
 	/* See and change nothing on media; see daxheap_open(). */
 	DAXHEAP_READ_ONLY = 1 << 1,
+	/* Of daxheap_create() on device DAX: whatever the device holds is lost. */
+	DAXHEAP_OVERWRITE = 1 << 2,
 };
 
 enum daxheap_durability {
@@ -96,11 +98,16 @@ enum daxheap_durability {
  * The file is sparse: the heap takes space from the file system, in front of use, as it grows
  * into it.  An existing file is never touched.
  *
+ * @path may also be a device of device DAX (/dev/dax0.0), which must be empty: zero in its first
+ * 2 MiB, and in 24 KiB at least of each further 2 MiB.  The pool is a multiple of the device's
+ * alignment; @size 0 takes all of the device.
+ *
  * Durable when it returns: the pool and its name.  After a crash half way the file can't be
  * opened (daxheap_check() may make an empty pool of it); on an error it is removed.
  *
- * -EEXIST	there is a file of that name
- * -ENOSPC	the file system has not enough space
+ * -EEXIST	there is a file of that name, or the device is not empty
+ * -EMEDIUMTYPE	there is something else of that name
+ * -ENOSPC	the file system, or the device, has not enough space
  * -EINVAL	size or flags out of range
  * -EOPNOTSUPP	MAP_SYNC demanded and not to be had
  * or what open(2), fallocate(2) and mmap(2) say.
@@ -114,7 +121,9 @@ DAXHEAP_API int daxheap_create(const char *path, uint64_t size, unsigned flags,
  * and each that was in flight either wholly or not at all.
  *
  * With DAXHEAP_READ_ONLY it needs no write permission, changes no byte of the file (what
- * must be replayed is replayed in memory) and shares the pool with other read-only opens.
+ * must be replayed is replayed in memory) and shares the pool with other read-only opens.  On
+ * device DAX, where mappings can't be private, that takes memory for the log and tables and for
+ * each 2 MiB in which something is replayed.
  *
  * -EBUSY	the pool is open elsewhere, in this process or another
  * -EMEDIUMTYPE	the file is no pool
@@ -357,13 +366,14 @@ DAXHEAP_API int daxheap_get_class_stats(struct daxheap *heap,
 DAXHEAP_API const char *daxheap_durability_name(enum daxheap_durability durability);
 
 struct daxheap_place {
-	char fs_type[32];		/* "ext4" */
+	char fs_type[32];		/* "ext4"; "devdax": no file system, but device DAX */
 	char mount_options[256];
-	char block_device[64];		/* "pmem0"; empty: none seen */
+	char block_device[64];		/* "pmem0", or "dax0.0"; empty: none seen */
 	char namespace_name[64];	/* "namespace0.0"; empty: not on pmem */
 	char persistence_domain[32];	/* of the region: "memory_controller", "cpu_cache",
 					 * "unknown"; empty: not on pmem */
-	int dax;			/* 1 if the file is accessed by DAX (statx) */
+	int dax;			/* 1 if the file is accessed by DAX (statx), or is a
+					 * device of it */
 };
 
 /*

@@ -94,6 +94,9 @@ static int map_and_start(struct daxheap *heap, const char *path, bool format)
 
 	heap->mapping.size = heap->sb.size;
 	err = dh_mapping_map(&heap->mapping, path, heap->flags);
+	if (!err)
+		err = dh_mapping_detach(&heap->mapping, heap->mapping.base,
+					heap->sb.first_chunk * DH_CHUNK_SIZE);
 	if (err)
 		return err;
 	heap->base = heap->mapping.base;
@@ -130,34 +133,76 @@ static int allocate_front(struct daxheap *heap)
 	return err ? err : dh_mapping_allocate(&heap->mapping, DH_COPY_OFFSET, DH_PAGE_SIZE);
 }
 
+/* Whether @size will do, rounded up to whole chunks; on a device 0 is all of it. */
+static int choose_size(const struct daxheap *heap, const char *path, uint64_t *size)
+{
+	uint64_t chosen = *size;
+	int err = heap->mapping.is_device ?
+			  dh_devdax_pool_size(&heap->mapping.device, path, &chosen) : 0;
+
+	if (err)
+		return err;
+	if (chosen < DH_SIZE_MIN || chosen > DH_SIZE_MAX)
+		return dh_fail(EINVAL, "a pool has %llu MiB to %llu TiB, not %llu bytes",
+			       (unsigned long long)(DH_SIZE_MIN >> 20),
+			       (unsigned long long)(DH_SIZE_MAX >> 40),
+			       (unsigned long long)chosen);
+	*size = (chosen + DH_CHUNK_SIZE - 1) / DH_CHUNK_SIZE * DH_CHUNK_SIZE;
+	return 0;
+}
+
+static int create_file(struct daxheap *heap, const char *path)
+{
+	if (heap->flags & DAXHEAP_OVERWRITE)
+		return dh_fail(EINVAL, "%s: only what is on a device can be overwritten: remove "
+			       "the file first, if there is one", path);
+	return dh_mapping_create(&heap->mapping, path, heap->sb.size);
+}
+
+static int clear_device(struct daxheap *heap, const char *path)
+{
+	return dh_devdax_clear(heap->mapping.fd, &heap->mapping.device, path,
+			       heap->flags & DAXHEAP_OVERWRITE,
+			       heap->sb.first_chunk * DH_CHUNK_SIZE, heap->sb.size);
+}
+
+/* A new file, or a device, and the superblock that it shall have. */
+static int create_place(struct daxheap *heap, const char *path, uint64_t size, unsigned lanes,
+			unsigned ring)
+{
+	bool on_device = dh_devdax_may_be(path);
+	int err = on_device ? dh_mapping_open(&heap->mapping, path, 0) : 0;
+
+	if (err)
+		return err;
+	err = choose_size(heap, path, &size);
+	if (!err)
+		err = dh_super_init(&heap->sb, size, lanes, ring);
+	if (!err)
+		err = on_device ? clear_device(heap, path) : create_file(heap, path);
+	if (err && on_device)
+		dh_mapping_close(&heap->mapping);
+	return err;
+}
+
 int dh_create_sized(const char *path, uint64_t size, unsigned flags, unsigned lanes,
 		    unsigned ring, struct daxheap **heap_out)
 {
 	struct daxheap *heap;
-	int err = check_flags(flags, DAXHEAP_REQUIRE_MAP_SYNC);
+	int err = check_flags(flags, DAXHEAP_REQUIRE_MAP_SYNC | DAXHEAP_OVERWRITE);
 
 	if (err)
 		return err;
-	if (size < DH_SIZE_MIN || size > DH_SIZE_MAX)
-		return dh_fail(EINVAL, "a pool has %llu MiB to %llu TiB, not %llu bytes",
-			       (unsigned long long)(DH_SIZE_MIN >> 20),
-			       (unsigned long long)(DH_SIZE_MAX >> 40),
-			       (unsigned long long)size);
-	size = (size + DH_CHUNK_SIZE - 1) / DH_CHUNK_SIZE * DH_CHUNK_SIZE;
 	heap = new_heap(flags);
 	if (!heap)
 		return -ENOMEM;
-	err = dh_super_init(&heap->sb, size, lanes, ring);
-	if (!err)
-		err = dh_mapping_create(&heap->mapping, path, size);
+	err = create_place(heap, path, size, lanes, ring);
 	if (!err) {
 		err = allocate_front(heap);
 		if (!err)
 			err = map_and_start(heap, path, true);
-		if (err) {
-			unlink(path);
-			dh_mapping_close(&heap->mapping);
-		}
+		if (err)
+			dh_mapping_discard(&heap->mapping, path);
 	}
 	if (err) {
 		free(heap);

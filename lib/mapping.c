@@ -68,7 +68,7 @@ static uint64_t step(uint64_t used)
 
 int dh_mapping_allocate(const struct dh_mapping *mapping, uint64_t offset, uint64_t size)
 {
-	int err = take_space(mapping->fd, offset, size);
+	int err = mapping->is_device ? 0 : take_space(mapping->fd, offset, size);
 
 	return err ? no_file_space(err, size) : 0;
 }
@@ -78,7 +78,8 @@ int dh_mapping_allocate_ahead(struct dh_mapping *mapping, uint64_t offset, uint6
 	uint64_t ahead = step(offset);
 	int err;
 
-	if (offset >= mapping->allocated_start && offset + size <= mapping->allocated_end)
+	if (mapping->is_device ||
+	    (offset >= mapping->allocated_start && offset + size <= mapping->allocated_end))
 		return 0;
 	if (ahead > mapping->size - offset - size)
 		ahead = mapping->size - offset - size;
@@ -122,6 +123,7 @@ int dh_mapping_open(struct dh_mapping *mapping, const char *path, unsigned flags
 {
 	int read_only = flags & DAXHEAP_READ_ONLY;
 	int fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NONBLOCK);
+	struct dh_devdax device = {0};
 	struct stat st;
 	int err = 0;
 
@@ -130,32 +132,45 @@ int dh_mapping_open(struct dh_mapping *mapping, const char *path, unsigned flags
 				     read_only ? "" : " for writing");
 	if (fstat(fd, &st))
 		err = dh_fail_errno("%s", path);
-	else if (!S_ISREG(st.st_mode))
-		err = dh_fail(EMEDIUMTYPE, "%s: a pool is a regular file, and this is none",
-			      path);
+	else if (!S_ISREG(st.st_mode) &&
+		 (!S_ISCHR(st.st_mode) || dh_devdax_find(st.st_rdev, &device)))
+		err = dh_fail(EMEDIUMTYPE, "%s: a pool is a regular file or a device of device "
+			      "DAX, and this is none", path);
 	if (!err)
 		err = take_lock(fd, path, read_only ? LOCK_SH : LOCK_EX);
 	if (err) {
 		close(fd);
 		return err;
 	}
-	*mapping = (struct dh_mapping){.fd = fd, .size = (uint64_t)st.st_size};
+	*mapping = (struct dh_mapping){
+		.fd = fd,
+		.size = S_ISCHR(st.st_mode) ? device.size : (uint64_t)st.st_size,
+		.is_device = S_ISCHR(st.st_mode),
+		.device = device,
+	};
 	return 0;
 }
 
-/* An address range that starts where the file's chunks are congruent with huge pages. */
-static void *reserve_range(uint64_t size)
+void dh_mapping_discard(struct dh_mapping *mapping, const char *path)
 {
-	char *range = mmap(NULL, size + DH_CHUNK_SIZE, PROT_NONE,
+	if (!mapping->is_device)
+		unlink(path);
+	dh_mapping_close(mapping);
+}
+
+/* An address range that starts where the file's chunks are congruent with huge pages. */
+static void *reserve_range(uint64_t size, uint64_t align)
+{
+	char *range = mmap(NULL, size + align, PROT_NONE,
 			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	char *start;
 
 	if (range == MAP_FAILED)
 		return NULL;
-	start = (char *)(((uintptr_t)range + DH_CHUNK_SIZE - 1) & ~(DH_CHUNK_SIZE - 1));
+	start = (char *)(((uintptr_t)range + align - 1) & ~(align - 1));
 	if (start > range)
 		munmap(range, (size_t)(start - range));
-	munmap(start + size, (size_t)(range + DH_CHUNK_SIZE - start));
+	munmap(start + size, (size_t)(range + align - start));
 	return start;
 }
 
@@ -182,16 +197,38 @@ static bool is_forced(void)
 	return force && !strcmp(force, "1");
 }
 
+/* Shared in any case; see dh_mapping_detach(). */
+static void *map_device(struct dh_mapping *mapping, void *range, unsigned flags)
+{
+	bool read_only = flags & DAXHEAP_READ_ONLY;
+
+	mapping->durability = read_only ? DAXHEAP_NOTHING_WRITTEN : DAXHEAP_MAP_SYNC;
+	if (read_only) {
+		mapping->detached = calloc(mapping->size / mapping->device.align + 1, 1);
+		if (!mapping->detached)
+			return MAP_FAILED;
+	}
+	return mmap(range, mapping->size, read_only ? PROT_READ : PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_FIXED, mapping->fd, 0);
+}
+
 int dh_mapping_map(struct dh_mapping *mapping, const char *path, unsigned flags)
 {
+	const uint64_t align = mapping->is_device ? mapping->device.align : DH_CHUNK_SIZE;
 	const int prot = PROT_READ | PROT_WRITE;
-	void *range = reserve_range(mapping->size);
+	void *range = mapping->size % align ? NULL : reserve_range(mapping->size, align);
 	void *base;
 
+	if (mapping->size % align)
+		return dh_fail(EINVAL, "%s: the pool's %llu MiB are no multiple of the device's "
+			       "alignment: make the namespace with the alignment that it had", path,
+			       (unsigned long long)(mapping->size >> 20));
 	if (!range)
 		return dh_fail_errno("%s: no address space for %llu MiB", path,
 				     (unsigned long long)(mapping->size >> 20));
-	if (flags & DAXHEAP_READ_ONLY) {
+	if (mapping->is_device) {
+		base = map_device(mapping, range, flags);
+	} else if (flags & DAXHEAP_READ_ONLY) {
 		mapping->durability = DAXHEAP_NOTHING_WRITTEN;
 		base = mmap(range, mapping->size, prot, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
 			    mapping->fd, 0);
@@ -231,6 +268,8 @@ int dh_mapping_sync_name(const struct dh_mapping *mapping, const char *path)
 	char copy[PATH_MAX];
 	int dir, err = 0;
 
+	if (mapping->is_device)
+		return 0;
 	if (fsync(mapping->fd))
 		return dh_fail_errno("%s: can't make the pool durable", path);
 	snprintf(copy, sizeof(copy), "%s", path);
@@ -242,8 +281,50 @@ int dh_mapping_sync_name(const struct dh_mapping *mapping, const char *path)
 	return err;
 }
 
+int dh_mapping_detach(struct dh_mapping *mapping, const void *at, uint64_t size)
+{
+	const uint64_t align = mapping->device.align;
+	uint64_t offset = (uint64_t)((const char *)at - mapping->base);
+
+	if (!mapping->detached)
+		return 0;
+	for (uint64_t i = offset / align; i * align < offset + size; i++) {
+		int err = mapping->detached[i] ?
+				  0 : dh_devdax_detach(mapping->base + i * align, align);
+
+		if (err)
+			return dh_fail(-err, "can't copy %llu MiB of the device to memory: %s",
+				       (unsigned long long)(align >> 20), strerror(-err));
+		mapping->detached[i] = 1;
+	}
+	return 0;
+}
+
+ssize_t dh_mapping_pread(const struct dh_mapping *mapping, void *to, size_t size,
+			 uint64_t offset)
+{
+	if (mapping->is_device)
+		return dh_devdax_read(mapping->fd, &mapping->device, to, size, offset);
+	return pread(mapping->fd, to, size, (off_t)offset);
+}
+
+ssize_t dh_mapping_pwrite(const struct dh_mapping *mapping, const void *from, size_t size,
+			  uint64_t offset)
+{
+	if (mapping->is_device)
+		return dh_devdax_write(mapping->fd, &mapping->device, from, size, offset);
+	return pwrite(mapping->fd, from, size, (off_t)offset);
+}
+
+int dh_mapping_fsync(const struct dh_mapping *mapping)
+{
+	/* What was written to a device is durable already. */
+	return mapping->is_device ? 0 : fsync(mapping->fd);
+}
+
 void dh_mapping_close(struct dh_mapping *mapping)
 {
+	free(mapping->detached);
 	if (mapping->base)
 		munmap(mapping->base, mapping->size);
 	/* Explicitly: a forked child that inherited the descriptor would keep the lock. */

@@ -3,15 +3,20 @@
 #ifndef DH_MAPPING_H
 #define DH_MAPPING_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "daxheap.h"
+#include "devdax.h"
 
 struct dh_mapping {
 	int fd;
 	char *base;		/* aligned to the chunk size, so that faults can be huge */
 	uint64_t size;		/* of the file when it was opened, and of the mapping */
 	enum daxheap_durability durability;
+	bool is_device;		/* device DAX: nothing to allocate, and all of it is there */
+	struct dh_devdax device;
+	uint8_t *detached;	/* by pieces of a device that is mapped read-only: see below */
 	/* What was allocated last, and all of it: by the space's lock. */
 	uint64_t allocated_start, allocated_end;
 };
@@ -19,6 +24,9 @@ struct dh_mapping {
 /* Creates @path, @size bytes long and without space of its own, and locks it.  On an error there
  * is no file. */
 int dh_mapping_create(struct dh_mapping *mapping, const char *path, uint64_t size);
+
+/* Closes what was created, and takes away the file. */
+void dh_mapping_discard(struct dh_mapping *mapping, const char *path);
 
 /* Opens @path and takes its lock: shared when read-only, else exclusive. */
 int dh_mapping_open(struct dh_mapping *mapping, const char *path, unsigned flags);
@@ -28,6 +36,19 @@ int dh_mapping_open(struct dh_mapping *mapping, const char *path, unsigned flags
  * replayed is replayed in memory.
  */
 int dh_mapping_map(struct dh_mapping *mapping, const char *path, unsigned flags);
+
+/*
+ * Before a store to the range in a mapping that is read-only: so that it stays in memory.  There
+ * is no private mapping of a device, which is mapped for reading and copied piece by piece.
+ */
+int dh_mapping_detach(struct dh_mapping *mapping, const void *at, uint64_t size);
+
+/* As pread(2), pwrite(2) and fsync(2) of the file, mapped or not. */
+ssize_t dh_mapping_pread(const struct dh_mapping *mapping, void *to, size_t size,
+			 uint64_t offset);
+ssize_t dh_mapping_pwrite(const struct dh_mapping *mapping, const void *from, size_t size,
+			  uint64_t offset);
+int dh_mapping_fsync(const struct dh_mapping *mapping);
 
 /*
  * Takes space from the file system for the range, so that stores there find it.

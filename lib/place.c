@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What lies under a file: file system, block device, namespace, persistence domain. */
+#include <daxctl/libdaxctl.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <limits.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "daxheap.h"
+#include "devdax.h"
 #include "error.h"
 #include "place.h"
 
@@ -59,6 +61,18 @@ static void read_block_device(struct daxheap_place *place, dev_t dev)
 		 basename(target));
 }
 
+static bool read_dax_device(struct daxheap_place *place, dev_t number)
+{
+	struct dh_devdax device;
+
+	if (dh_devdax_find(number, &device))
+		return false;
+	snprintf(place->fs_type, sizeof(place->fs_type), "devdax");
+	snprintf(place->block_device, sizeof(place->block_device), "%s", device.name);
+	place->dax = 1;
+	return true;
+}
+
 static const char *domain_name(enum ndctl_persistence_domain domain)
 {
 	switch (domain) {
@@ -81,6 +95,20 @@ static const char *namespace_block_device(struct ndctl_namespace *ndns)
 	if (btt)
 		return ndctl_btt_get_block_device(btt);
 	return ndctl_namespace_get_block_device(ndns);
+}
+
+/* Whether device DAX of that name is the namespace's. */
+static bool has_dax_device(struct ndctl_namespace *ndns, const char *name)
+{
+	struct ndctl_dax *dax = ndctl_namespace_get_dax(ndns);
+	struct daxctl_region *region = dax ? ndctl_dax_get_daxctl_region(dax) : NULL;
+	struct daxctl_dev *dev;
+
+	if (region)
+		daxctl_dev_foreach(region, dev)
+			if (!strcmp(daxctl_dev_get_devname(dev), name))
+				return true;
+	return false;
 }
 
 /* "pmem0p1" lies in the namespace of "pmem0". */
@@ -106,7 +134,8 @@ static void read_namespace(struct daxheap_place *place)
 		ndctl_region_foreach(bus, region)
 			ndctl_namespace_foreach(region, ndns) {
 				if (!is_on_device(place->block_device,
-						  namespace_block_device(ndns)))
+						  namespace_block_device(ndns)) &&
+				    !has_dax_device(ndns, place->block_device))
 					continue;
 				snprintf(place->namespace_name,
 					 sizeof(place->namespace_name), "%s",
@@ -128,9 +157,11 @@ DAXHEAP_API int daxheap_get_place(const char *path, struct daxheap_place *place)
 	if (fd < 0)
 		return dh_fail_errno("%s", path);
 	if (!fstat(fd, &st)) {
-		found.dax = dh_place_is_dax(fd);
-		read_mount(&found, st.st_dev);
-		read_block_device(&found, st.st_dev);
+		if (!S_ISCHR(st.st_mode) || !read_dax_device(&found, st.st_rdev)) {
+			found.dax = dh_place_is_dax(fd);
+			read_mount(&found, st.st_dev);
+			read_block_device(&found, st.st_dev);
+		}
 		read_namespace(&found);
 	}
 	close(fd);

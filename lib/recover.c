@@ -66,6 +66,9 @@ static int replay_block(struct daxheap *heap, const struct dh_change *change, bo
 		return err;
 	if (err || block.offset != offset)
 		return bad_change(change, "no block");
+	err = dh_mapping_detach(&heap->mapping, block.word, sizeof(*block.word));
+	if (err)
+		return err;
 	err = dh_word_check_and_set(&heap->media, block.word, block.mask, live);
 	dh_flush(&heap->persist, &heap->traffic, block.word, sizeof(*block.word));
 	return err;
@@ -76,12 +79,13 @@ static int replay_word(struct daxheap *heap, const struct dh_change *change, uin
 {
 	uint64_t offset = change->entry.target & ~DH_ENTRY_KIND_MASK;
 	uint64_t *word;
+	int err;
 
 	if (!dh_root_slot(heap, offset)) {
 		const struct freed_block *gone;
 		struct dh_block block;
-		int err = dh_block_at(&heap->media, offset, &block);
 
+		err = dh_block_at(&heap->media, offset, &block);
 		if (err == -EBADMSG)
 			return err;
 		if (err)
@@ -92,6 +96,9 @@ static int replay_word(struct daxheap *heap, const struct dh_change *change, uin
 			return 0;
 	}
 	word = (uint64_t *)(heap->base + offset);
+	err = dh_mapping_detach(&heap->mapping, word, sizeof(*word));
+	if (err)
+		return err;
 	dh_store64(word, value);
 	dh_flush(&heap->persist, &heap->traffic, word, sizeof(*word));
 	return 0;

@@ -166,7 +166,8 @@ static int take_stats(struct daxheap *heap, struct daxheap_stats *stats,
 	*stats = (struct daxheap_stats){0};
 	if (fstat(heap->mapping.fd, &st))
 		return dh_fail_errno("can't tell the size of the pool's file");
-	stats->file_bytes = (uint64_t)st.st_blocks * 512;
+	stats->file_bytes = heap->mapping.is_device ? heap->mapping.size :
+						      (uint64_t)st.st_blocks * 512;
 	dh_lock(&heap->space.lock);
 	err = walk_chunks(heap, &walk);
 	dh_unlock(&heap->space.lock);

@@ -59,14 +59,16 @@ int dh_super_write(char *base, struct dh_persist *persist, struct dh_traffic *tr
 }
 
 /* A short file reads as zero behind its end, and so does what the media can't give. */
-static int read_at(int fd, const char *path, uint64_t offset, struct dh_superblock *sb)
+static int read_at(const struct dh_mapping *mapping, const char *path, uint64_t offset,
+		   struct dh_superblock *sb)
 {
 	char *to = (char *)sb;
 	size_t done = 0;
 
 	memset(sb, 0, sizeof(*sb));
 	while (done < sizeof(*sb)) {
-		ssize_t got = pread(fd, to + done, sizeof(*sb) - done, (off_t)(offset + done));
+		ssize_t got = dh_mapping_pread(mapping, to + done, sizeof(*sb) - done,
+					       offset + done);
 
 		if (got < 0 && errno == EINTR)
 			continue;
@@ -82,10 +84,10 @@ static int read_at(int fd, const char *path, uint64_t offset, struct dh_superblo
 int dh_super_read_pair(const struct dh_mapping *mapping, const char *path,
 		       struct dh_super_pair *pair)
 {
-	int err = read_at(mapping->fd, path, 0, &pair->primary);
+	int err = read_at(mapping, path, 0, &pair->primary);
 
 	if (!err)
-		err = read_at(mapping->fd, path, DH_COPY_OFFSET, &pair->copy);
+		err = read_at(mapping, path, DH_COPY_OFFSET, &pair->copy);
 	if (err)
 		return err;
 	pair->primary_err = dh_superblock_validate(&pair->primary, 0);
@@ -158,8 +160,8 @@ int dh_super_restore(const struct dh_mapping *mapping, const char *path,
 
 	place_at(&restored, pair->primary_err ? 0 : DH_COPY_OFFSET);
 	while (done < sizeof(restored)) {
-		ssize_t put = pwrite(mapping->fd, from + done, sizeof(restored) - done,
-				     (off_t)(restored.self + done));
+		ssize_t put = dh_mapping_pwrite(mapping, from + done, sizeof(restored) - done,
+						restored.self + done);
 
 		if (put < 0 && errno == EINTR)
 			continue;
@@ -167,6 +169,6 @@ int dh_super_restore(const struct dh_mapping *mapping, const char *path,
 			return dh_fail_errno("%s: can't write the superblock", path);
 		done += (size_t)put;
 	}
-	return fsync(mapping->fd) ?
+	return dh_mapping_fsync(mapping) ?
 		       dh_fail_errno("%s: can't make the superblock durable", path) : 0;
 }

@@ -19,8 +19,9 @@ int cli_create(const struct cli_args *args)
 {
 	struct daxheap_info info;
 	struct daxheap *heap;
-	int err = daxheap_create(args->pool, args->size,
-				 args->require_map_sync ? DAXHEAP_REQUIRE_MAP_SYNC : 0, &heap);
+	unsigned flags = (args->require_map_sync ? DAXHEAP_REQUIRE_MAP_SYNC : 0) |
+			 (args->overwrite ? DAXHEAP_OVERWRITE : 0);
+	int err = daxheap_create(args->pool, args->size, flags, &heap);
 
 	if (err)
 		return cli_fail(err);

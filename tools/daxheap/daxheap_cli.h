@@ -20,6 +20,7 @@ struct cli_args {
 	bool json;
 	bool repair;
 	bool require_map_sync;
+	bool overwrite;
 };
 
 int cli_create(const struct cli_args *args);

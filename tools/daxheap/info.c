@@ -79,7 +79,10 @@ static void print_text(const char *pool, const struct findings *found)
 	printf("size          %llu MiB\n", (unsigned long long)(info->size >> 20));
 	printf("to replay     %llu log records%s\n", (unsigned long long)info->replayed,
 	       info->replayed ? " (the pool was not closed; the next open does it)" : "");
-	printf("file system   %s (%s)\n", place->fs_type, place->mount_options);
+	if (strcmp(place->fs_type, "devdax"))
+		printf("file system   %s (%s)\n", place->fs_type, place->mount_options);
+	else
+		puts("file system   none: device DAX");
 	printf("device        %s%s%s\n", place->block_device[0] ? place->block_device : "none",
 	       place->namespace_name[0] ? ", " : "", place->namespace_name);
 	if (place->persistence_domain[0])

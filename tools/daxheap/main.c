@@ -8,7 +8,7 @@
 #include "daxheap.h"
 #include "daxheap_cli.h"
 
-enum { OPT_REPAIR = 0x100, OPT_REQUIRE_MAP_SYNC, OPT_TAG, OPT_SIZE, OPT_SUMMARY };
+enum { OPT_REPAIR = 0x100, OPT_REQUIRE_MAP_SYNC, OPT_OVERWRITE, OPT_TAG, OPT_SIZE, OPT_SUMMARY };
 
 #define JSON_OPTION {"json", 'j', NULL, 0, "Print the result as JSON", 0}
 
@@ -16,6 +16,8 @@ static const struct argp_option create_options[] = {
 	JSON_OPTION,
 	{"require-map-sync", OPT_REQUIRE_MAP_SYNC, NULL, 0,
 	 "Fail where MAP_SYNC can't be had, instead of falling to msync", 0},
+	{"overwrite", OPT_OVERWRITE, NULL, 0,
+	 "Make the pool on a device of device DAX that holds something, which is lost", 0},
 	{0},
 };
 
@@ -43,33 +45,35 @@ struct verb {
 	const char *name;
 	const char *args;
 	const char *doc;
-	int args_count;
+	int args_min, args_max;
 	const struct argp_option *options;
 	int (*run)(const struct cli_args *args);
 };
 
 static const struct verb verbs[] = {
-	{"create", "POOL SIZE",
-	 "Make a new pool of SIZE bytes (suffixes K, M, G, T)."
+	{"create", "POOL [SIZE]",
+	 "Make a new pool of SIZE bytes (suffixes K, M, G, T).  On device DAX it takes the whole "
+	 "device without a SIZE."
 	 "\v  daxheap create /mnt/pmem/pool 1G\n"
-	 "  daxheap create --require-map-sync /mnt/pmem/pool 512M",
-	 2, create_options, cli_create},
+	 "  daxheap create --require-map-sync /mnt/pmem/pool 512M\n"
+	 "  daxheap create /dev/dax0.0",
+	 1, 2, create_options, cli_create},
 	{"info", "POOL",
 	 "Tell what the pool is, what lies under it, and how durable it is there."
 	 "\v  daxheap info /mnt/pmem/pool\n  daxheap info --json /mnt/pmem/pool",
-	 1, json_options, cli_info},
+	 1, 1, json_options, cli_info},
 	{"check", "POOL",
 	 "Check every structure of the pool.  Changes nothing without --repair."
 	 "\v  daxheap check /mnt/pmem/pool\n  daxheap check --repair /mnt/pmem/pool",
-	 1, check_options, cli_check},
+	 1, 1, check_options, cli_check},
 	{"ls", "POOL",
 	 "List the live blocks, or count them by tag or size."
 	 "\v  daxheap ls --tag 7 /mnt/pmem/pool\n  daxheap ls --summary=size /mnt/pmem/pool",
-	 1, ls_options, cli_ls},
+	 1, 1, ls_options, cli_ls},
 	{"stat", "POOL",
 	 "Tell what is in use and what is free, by size class."
 	 "\v  daxheap stat /mnt/pmem/pool\n  daxheap stat --json /mnt/pmem/pool",
-	 1, json_options, cli_stat},
+	 1, 1, json_options, cli_stat},
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -106,7 +110,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct parse_state *parsed = state->input;
 	struct cli_args *args = &parsed->args;
-	int wanted = parsed->verb->args_count;
+	const struct verb *verb = parsed->verb;
 
 	switch (key) {
 	case 'j':
@@ -117,6 +121,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_REQUIRE_MAP_SYNC:
 		args->require_map_sync = true;
+		return 0;
+	case OPT_OVERWRITE:
+		args->overwrite = true;
 		return 0;
 	case OPT_TAG:
 		if (!parse_tag(arg, &args->tag))
@@ -131,7 +138,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 			argp_error(state, "'%s' is no kind of summary: tag or size", arg);
 		return 0;
 	case ARGP_KEY_ARG:
-		if ((int)state->arg_num >= wanted)
+		if ((int)state->arg_num >= verb->args_max)
 			argp_error(state, "too many arguments");
 		if (state->arg_num == 0)
 			args->pool = arg;
@@ -139,8 +146,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 			argp_error(state, "'%s' is no size: give it as 64M, 1G, …", arg);
 		return 0;
 	case ARGP_KEY_END:
-		if ((int)state->arg_num < wanted)
-			argp_error(state, "%s is missing", state->arg_num ? "SIZE" : "POOL");
+		if ((int)state->arg_num < verb->args_min)
+			argp_error(state, "POOL is missing");
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -152,7 +159,7 @@ static int usage(FILE *to, int status)
 	fputs("Usage: daxheap VERB [OPTION...] POOL ...\n"
 	      "Work with the pools of the persistent-memory heap libdaxheap.\n"
 	      "\n"
-	      "  create POOL SIZE   make a pool\n"
+	      "  create POOL [SIZE] make a pool\n"
 	      "  info POOL          what it is, what lies under it, how durable it is there\n"
 	      "  check POOL         find damage; --repair puts right what can be\n"
 	      "  ls POOL            the live blocks, by tag or size\n"
