@@ -5,12 +5,14 @@
 #include "error.h"
 #include "persist.h"
 
-void dh_media_init(struct dh_media *media, char *base, const struct dh_superblock *sb)
+void dh_media_init(struct dh_media *media, char *base, const struct dh_superblock *sb,
+		   const atomic_uint_fast64_t *length)
 {
 	media->base = base;
 	media->table = (uint64_t *)(base + sb->table_offset);
 	media->first_chunk = sb->first_chunk;
 	media->chunks = sb->size / DH_CHUNK_SIZE;
+	media->length = length;
 }
 
 static int read_word(const struct dh_media *media, const uint64_t *at, uint64_t *payload)
@@ -28,7 +30,7 @@ uint64_t dh_chunk_payload(enum dh_chunk_kind kind, uint64_t length, uint16_t tag
 	return kind | length << 8 | (uint64_t)tag << 32;
 }
 
-int dh_chunk_read(const struct dh_media *media, uint64_t chunk, struct dh_chunk_word *word)
+int dh_chunk_read_word(const struct dh_media *media, uint64_t chunk, struct dh_chunk_word *word)
 {
 	const uint64_t *at = &media->table[chunk];
 	uint64_t payload = 0;
@@ -42,6 +44,27 @@ int dh_chunk_read(const struct dh_media *media, uint64_t chunk, struct dh_chunk_
 	word->length = payload >> 8 & 0xffffff;
 	word->tag = payload >> 32 & 0xffff;
 	return 0;
+}
+
+static bool in_use(const struct dh_chunk_word *word)
+{
+	return word->kind == DH_CHUNK_SPANS || (word->kind == DH_CHUNK_HUGE_HEAD && word->live);
+}
+
+static int cut_short(uint64_t chunk)
+{
+	return dh_fail(EBADMSG, "the pool is damaged: chunk %llu is in use, and the file was "
+		       "truncated there: restore it from a backup", (unsigned long long)chunk);
+}
+
+int dh_chunk_read(const struct dh_media *media, uint64_t chunk, struct dh_chunk_word *word)
+{
+	int err = dh_chunk_read_word(media, chunk, word);
+
+	if (err || !in_use(word) ||
+	    dh_media_has(media, chunk, word->kind == DH_CHUNK_SPANS ? 1 : word->length))
+		return err;
+	return cut_short(chunk);
 }
 
 uint64_t dh_span_payload(enum dh_span_kind kind, unsigned class, unsigned units,
@@ -134,6 +157,8 @@ int dh_block_at(const struct dh_media *media, uint64_t offset, struct dh_block *
 	if (word.kind != DH_CHUNK_HUGE_HEAD || chunk - head >= word.length ||
 	    word.length > media->chunks - head)
 		return -EINVAL;
+	if (!dh_media_has(media, head, word.length))
+		return cut_short(head);
 	block->offset = head * DH_CHUNK_SIZE;
 	block->size = word.length * DH_CHUNK_SIZE;
 	block->word = &media->table[head];

@@ -7,6 +7,7 @@
 #ifndef DH_BLOCK_H
 #define DH_BLOCK_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -17,10 +18,21 @@ struct dh_media {
 	char *base;
 	uint64_t *table;		/* the chunk table */
 	uint64_t first_chunk;
-	uint64_t chunks;		/* of the file, those in front of the first included */
+	uint64_t chunks;		/* that there may be, those in front of the first included */
+	const atomic_uint_fast64_t *length;	/* of the file, in bytes */
 };
 
-void dh_media_init(struct dh_media *media, char *base, const struct dh_superblock *sb);
+void dh_media_init(struct dh_media *media, char *base, const struct dh_superblock *sb,
+		   const atomic_uint_fast64_t *length);
+
+/* Whether the file has all of these chunks. */
+static inline bool dh_media_has(const struct dh_media *media, uint64_t chunk, uint64_t count)
+{
+	uint64_t present = atomic_load_explicit(media->length, memory_order_acquire) /
+			   DH_CHUNK_SIZE;
+
+	return chunk <= present && count <= present - chunk;
+}
 
 static inline uint64_t dh_media_offset(const struct dh_media *media, const void *at)
 {
@@ -46,8 +58,11 @@ struct dh_chunk_word {
 #define DH_CHUNK_LIVE (UINT64_C(1) << 4)
 
 uint64_t dh_chunk_payload(enum dh_chunk_kind kind, uint64_t length, uint16_t tag);
-/* -EBADMSG: the word fails its check. */
+/* -EBADMSG: the word fails its check, or says that the chunk is in use, and the file ends before
+ * it. */
 int dh_chunk_read(const struct dh_media *media, uint64_t chunk, struct dh_chunk_word *word);
+/* The same, wherever the file ends. */
+int dh_chunk_read_word(const struct dh_media *media, uint64_t chunk, struct dh_chunk_word *word);
 
 struct dh_span_word {
 	enum dh_span_kind kind;

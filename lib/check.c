@@ -146,6 +146,7 @@ bool dh_refs_within(const struct dh_refs *refs, uint64_t start, uint64_t size)
 static int check_super(struct dh_check *check)
 {
 	static const uint64_t size = sizeof(struct dh_superblock);
+	uint64_t length, front;
 	struct dh_super_pair pair;
 	int err = dh_super_read_pair(&check->mapping, check->path, &pair);
 
@@ -159,8 +160,10 @@ static int check_super(struct dh_check *check)
 		return 0;
 	}
 	check->sb = pair.primary_err ? pair.copy : pair.primary;
-	if (check->mapping.size < check->sb.size) {
-		dh_check_damage(check, check->mapping.size, check->sb.size - check->mapping.size,
+	length = atomic_load(&check->mapping.length);
+	front = check->sb.first_chunk * DH_CHUNK_SIZE;
+	if (length < front) {
+		dh_check_damage(check, length, front - length,
 				"the file was truncated: these bytes are lost");
 		return 0;
 	}
@@ -390,8 +393,9 @@ static int check_heap(struct dh_check *check, struct daxheap *heap)
 {
 	struct dh_change *changes = NULL;
 	size_t count = 0, records;
-	int err = dh_log_open(&heap->log, heap->base, &heap->sb, &heap->persist, &heap->traffic,
-			      &changes, &count, &records);
+	int err = dh_log_open(&heap->log, heap->base, atomic_load(&check->mapping.length),
+			      &heap->sb, &heap->persist, &heap->traffic, &changes, &count,
+			      &records);
 
 	if (err && err != -EBADMSG)
 		return err;
@@ -432,7 +436,7 @@ static int check_pool(struct dh_check *check)
 	heap->flags = DAXHEAP_READ_ONLY;
 	heap->sb = check->sb;
 	dh_persist_init(&heap->persist, check->mapping.durability);
-	dh_media_init(&heap->media, heap->base, &heap->sb);
+	dh_media_init(&heap->media, heap->base, &heap->sb, &check->mapping.length);
 	check->media = heap->media;
 	dh_check_readable(check, DH_ROOTS_OFFSET,
 			  heap->sb.first_chunk * DH_CHUNK_SIZE - DH_ROOTS_OFFSET);

@@ -534,12 +534,49 @@ static uint64_t check_huge(struct dh_check *check, uint64_t chunk,
 	return length;
 }
 
+/* The file ends before it does, or within it. */
+static void check_cut(struct dh_check *check, uint64_t chunk, const struct dh_chunk_word *word)
+{
+	bool is_huge = word->kind == DH_CHUNK_HUGE_HEAD;
+
+	if (word->kind == DH_CHUNK_SPANS || (is_huge && word->live))
+		dh_check_damage(check, chunk * DH_CHUNK_SIZE,
+				(is_huge ? word->length : 1) * DH_CHUNK_SIZE,
+				"the file was truncated: %s that is in use lies behind its end",
+				is_huge ? "a huge block" : "a chunk");
+}
+
+/* Of a chunk behind the end of the file there is no more than its word. */
+static void check_word_behind(struct dh_check *check, uint64_t chunk)
+{
+	uint64_t *at = &check->media.table[chunk];
+	struct dh_chunk_word word = {0};
+
+	if (!dh_chunk_read_word(&check->media, chunk, &word)) {
+		check_cut(check, chunk, &word);
+		return;
+	}
+	dh_check_put_word(check, at, 0);
+	dh_check_fixable(check, dh_media_offset(&check->media, at), sizeof(*at), "makes it free",
+			 "a chunk word fails its check; the chunk lies behind the file's end");
+}
+
 /* Returns how many chunks were judged. */
 static uint64_t check_chunk(struct dh_check *check, uint64_t chunk)
 {
 	struct dh_chunk_word word = {0};
-	int err = dh_chunk_read(&check->media, chunk, &word);
+	int err;
 
+	if (!dh_media_has(&check->media, chunk, 1)) {
+		check_word_behind(check, chunk);
+		return 1;
+	}
+	err = dh_chunk_read_word(&check->media, chunk, &word);
+	if (!err && word.length <= check->media.chunks - chunk &&
+	    dh_chunk_read(&check->media, chunk, &word)) {
+		check_cut(check, chunk, &word);
+		return 1;
+	}
 	/* All but a huge block's, of which no byte is metadata. */
 	if (err || word.kind == DH_CHUNK_SPANS || (!word.kind && has_data(check, chunk)))
 		dh_check_readable(check, chunk * DH_CHUNK_SIZE, DH_CHUNK_HEADER_SIZE);

@@ -94,9 +94,9 @@ enum daxheap_durability {
 };
 
 /*
- * Makes a new pool file of @size bytes (8 MiB to 16 TiB, rounded up to 2 MiB) and opens it.
- * The file is sparse: the heap takes space from the file system, in front of use, as it grows
- * into it.  An existing file is never touched.
+ * Makes a new pool, whose file may grow to @size bytes (8 MiB to 16 TiB, rounded up to 2 MiB), and
+ * opens it.  The file is short at first; it gets longer, and takes space from the file system, in
+ * front of use.  An existing file is never touched.
  *
  * @path may also be a device of device DAX (/dev/dax0.0), which must be empty: zero in its first
  * 2 MiB, and in 24 KiB at least of each further 2 MiB.  The pool is a multiple of the device's
@@ -314,7 +314,8 @@ DAXHEAP_API int daxheap_flush(struct daxheap *heap, const void *addr, size_t siz
 DAXHEAP_API int daxheap_fence(struct daxheap *heap);
 
 struct daxheap_info {
-	uint64_t size;			/* bytes of the file */
+	uint64_t size;			/* bytes that the file may grow to */
+	uint64_t length;		/* bytes that it has now */
 	uint32_t format_version;
 	enum daxheap_durability durability;
 	uint64_t compat, ro_compat, incompat;	/* feature flags */

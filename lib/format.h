@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The media: every byte of a pool file, format version 2.
+ * The media: every byte of a pool file, format version 3.
  *
  * All integers are little endian and naturally aligned.  A reference is the offset of a
  * byte from the start of the file; 0 refers to nothing.  The file is cut into chunks of
@@ -11,14 +11,19 @@
  *	4 KiB		root table: 64 entries of one line each
  *	8 KiB		horizon: two copies, one line each
  *	12 KiB		log: a ring of records for each lane, one line each
- *	table		chunk table: one word for each chunk of the file
+ *	table		chunk table: one word for each chunk that there may be
  *	2 MiB - 4 KiB	copy of the superblock
  *	first_chunk	data chunks, up to the end of the file
  *
  * The chunk table lies at 1 MiB and first_chunk is 1 when its words fit in front of the
- * superblock's copy (files up to 255 GiB); else it starts with chunk 1 and first_chunk is
- * the chunk after it.  The file is sparse: chunks get space from the file system before
- * they are first used, and until then read as zero.
+ * superblock's copy (pools of up to 255 GiB); else it starts with chunk 1 and first_chunk is
+ * the chunk after it.
+ *
+ * The file may end anywhere between the last chunk in use and the superblock's `size`, its
+ * limit; the chunks in front of first_chunk are always there.  It is sparse: chunks get space
+ * from the file system before they are first used, and until then read as zero.  It is made
+ * longer, durably, before a word anywhere tells of what is new.  So a chunk behind the end is
+ * free, or the file was truncated by somebody else; a part of a chunk counts as none of it.
  *
  * What the media is trusted with: an aligned store of 8 bytes is atomic, and nothing
  * else is.  A line may be torn between its words, and any store that was not flushed and
@@ -103,7 +108,7 @@
 #endif
 
 #define DH_MAGIC		"DAXHEAP\n"
-#define DH_FORMAT_VERSION	2u
+#define DH_FORMAT_VERSION	3u
 
 #define DH_LINE_SIZE		64u
 #define DH_PAGE_SIZE		4096u
@@ -142,7 +147,7 @@ struct dh_superblock {
 	uint64_t ro_compat;
 	uint64_t incompat;
 	uint8_t uuid[16];
-	uint64_t size;			/* of the file, a multiple of the chunk size */
+	uint64_t size;			/* that the file may grow to, a multiple of the chunk size */
 	uint64_t created_s;		/* seconds since the epoch */
 	uint32_t chunk_size;
 	uint32_t lanes;			/* 2 to DH_LANES_MAX */
@@ -333,7 +338,7 @@ void dh_table_geometry(uint64_t size, uint64_t *table_offset, uint64_t *first_ch
 /*
  * 0, or -EMEDIUMTYPE (no daxheap superblock), -EBADMSG (damaged), -EPROTONOSUPPORT (made
  * by a newer library).  Judges @sb alone; a valid one describes a layout that is safe to
- * use for a file of sb->size bytes.
+ * use for a file of up to sb->size bytes.
  */
 int dh_superblock_validate(const struct dh_superblock *sb, uint64_t self);
 

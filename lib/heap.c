@@ -66,12 +66,12 @@ static int start(struct daxheap *heap)
 	size_t count, records;
 	int err;
 
-	dh_media_init(&heap->media, heap->base, &heap->sb);
+	dh_media_init(&heap->media, heap->base, &heap->sb, &heap->mapping.length);
 	/* A name may be in the CPU's cache alone after a kill; the log's fence covers it. */
 	dh_flush(&heap->persist, &heap->traffic, heap->base + DH_ROOTS_OFFSET,
 		 DH_ROOTS * sizeof(struct dh_root));
-	err = dh_log_open(&heap->log, heap->base, &heap->sb, &heap->persist, &heap->traffic,
-			  &changes, &count, &records);
+	err = dh_log_open(&heap->log, heap->base, atomic_load(&heap->mapping.length), &heap->sb,
+			  &heap->persist, &heap->traffic, &changes, &count, &records);
 	if (err)
 		return err;
 	err = dh_roots_check(heap);
@@ -156,7 +156,7 @@ static int create_file(struct daxheap *heap, const char *path)
 	if (heap->flags & DAXHEAP_OVERWRITE)
 		return dh_fail(EINVAL, "%s: only what is on a device can be overwritten: remove "
 			       "the file first, if there is one", path);
-	return dh_mapping_create(&heap->mapping, path, heap->sb.size);
+	return dh_mapping_create(&heap->mapping, path, heap->sb.first_chunk * DH_CHUNK_SIZE);
 }
 
 static int clear_device(struct daxheap *heap, const char *path)
@@ -267,6 +267,7 @@ DAXHEAP_API int daxheap_get_info(struct daxheap *heap, struct daxheap_info *info
 		return err;
 	*info = (struct daxheap_info){
 		.size = heap->sb.size,
+		.length = atomic_load(&heap->mapping.length),
 		.format_version = heap->sb.version,
 		.durability = heap->mapping.durability,
 		.compat = heap->sb.compat,

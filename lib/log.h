@@ -70,7 +70,7 @@ struct dh_log {
 	struct dh_persist *persist;
 	struct dh_horizon *copies;	/* on media: 2 */
 	uint64_t seed;
-	uint64_t size;			/* of the pool */
+	uint64_t size;			/* of the file when it was opened */
 	char *base;
 	unsigned lane_count;
 	unsigned ring;			/* records of a lane */
@@ -97,12 +97,13 @@ struct dh_change {
 };
 
 /*
- * Reads the log of the pool at @base.  Flushes and fences it first: after a kill the newest
- * lines may be in the CPU's cache alone, and what is acted on must be durable before.
+ * Reads the log of the pool at @base, whose file has @size bytes.  Flushes and fences it first:
+ * after a kill the newest lines may be in the CPU's cache alone, and what is acted on must be
+ * durable before.
  * *changes: in the order of replay, to be freed by the caller; *records counts theirs.
  * -EBADMSG where the log is damaged; -ENOMEM.
  */
-int dh_log_open(struct dh_log *log, char *base, const struct dh_superblock *sb,
+int dh_log_open(struct dh_log *log, char *base, uint64_t size, const struct dh_superblock *sb,
 		struct dh_persist *persist, struct dh_traffic *traffic,
 		struct dh_change **changes, size_t *count, size_t *records);
 void dh_log_close(struct dh_log *log);

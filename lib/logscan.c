@@ -329,14 +329,14 @@ static void clear_torn(struct dh_log *log, struct dh_traffic *traffic, const str
 	}
 }
 
-static int init(struct dh_log *log, char *base, const struct dh_superblock *sb,
+static int init(struct dh_log *log, char *base, uint64_t size, const struct dh_superblock *sb,
 		struct dh_persist *persist)
 {
 	memset(log, 0, sizeof(*log));
 	log->persist = persist;
 	log->seed = dh_pool_seed(sb);
 	log->base = base;
-	log->size = sb->size;
+	log->size = size;
 	log->lane_count = sb->lanes;
 	log->ring = sb->ring;
 	log->copies = (struct dh_horizon *)(base + DH_HORIZON_OFFSET);
@@ -357,13 +357,13 @@ static int init(struct dh_log *log, char *base, const struct dh_superblock *sb,
 	return 0;
 }
 
-int dh_log_open(struct dh_log *log, char *base, const struct dh_superblock *sb,
+int dh_log_open(struct dh_log *log, char *base, uint64_t size, const struct dh_superblock *sb,
 		struct dh_persist *persist, struct dh_traffic *traffic,
 		struct dh_change **changes, size_t *count, size_t *records)
 {
 	struct scan *scans = malloc(sb->lanes * sizeof(*scans));
 	uint64_t horizon = 0;
-	int err = scans ? init(log, base, sb, persist) : dh_fail(ENOMEM, "no memory");
+	int err = scans ? init(log, base, size, sb, persist) : dh_fail(ENOMEM, "no memory");
 
 	if (err) {
 		free(scans);

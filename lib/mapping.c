@@ -32,13 +32,13 @@ static int take_lock(int fd, const char *path, int how)
 	return 0;
 }
 
-/* 0 or an errno. */
+/* Makes the file longer where the range lies behind its end.  0 or an errno. */
 static int take_space(int fd, uint64_t offset, uint64_t size)
 {
 	int err;
 
 	do {
-		err = fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size) ? errno : 0;
+		err = fallocate(fd, 0, (off_t)offset, (off_t)size) ? errno : 0;
 	} while (err == EINTR);
 	return err;
 }
@@ -49,6 +49,10 @@ static int no_file_space(int err, uint64_t size)
 		return dh_fail(ENOSPC, "the file system has no space for %llu KiB more of the "
 			       "pool: make room there, or free blocks",
 			       (unsigned long long)(size >> 10));
+	if (err == EFBIG)
+		return dh_fail(ENOSPC, "the pool's file may not grow by %llu KiB more: raise the "
+			       "limit of its size (ulimit -f, or the file system's), or free "
+			       "blocks", (unsigned long long)(size >> 10));
 	if (err == EOPNOTSUPP)
 		return dh_fail(EOPNOTSUPP, "this file system can't allocate space ahead "
 			       "(fallocate): use ext4, xfs or tmpfs");
@@ -73,6 +77,42 @@ int dh_mapping_allocate(const struct dh_mapping *mapping, uint64_t offset, uint6
 	return err ? no_file_space(err, size) : 0;
 }
 
+/* The file's bytes @from to @to take their place in the address range. */
+static int map_part(const struct dh_mapping *mapping, uint64_t from, uint64_t to)
+{
+	int flags = MAP_SHARED;
+	void *part;
+
+	if (mapping->durability == DAXHEAP_NOTHING_WRITTEN)
+		flags = MAP_PRIVATE | MAP_NORESERVE;
+	else if (mapping->durability == DAXHEAP_MAP_SYNC)
+		flags = MAP_SHARED_VALIDATE | MAP_SYNC;
+	part = mmap(mapping->base + from, to - from, PROT_READ | PROT_WRITE, flags | MAP_FIXED,
+		    mapping->fd, (off_t)from);
+	if (part == MAP_FAILED)
+		return -errno;
+	/* A child may not use the heap; it needs no copy of the page tables either. */
+	madvise(part, to - from, MADV_DONTFORK);
+	return 0;
+}
+
+/* The file is longer now: that is durable before anything in it can be referred to. */
+static int take_length(struct dh_mapping *mapping, uint64_t length)
+{
+	uint64_t before = atomic_load(&mapping->length);
+	int err;
+
+	if (length <= before)
+		return 0;
+	if (fsync(mapping->fd))
+		return dh_fail_errno("can't make the pool's growth durable");
+	err = map_part(mapping, before, length);
+	if (err)
+		return dh_fail(-err, "can't map what the pool grew by: %s", strerror(-err));
+	atomic_store(&mapping->length, length);
+	return 0;
+}
+
 int dh_mapping_allocate_ahead(struct dh_mapping *mapping, uint64_t offset, uint64_t size)
 {
 	uint64_t ahead = step(offset);
@@ -84,19 +124,22 @@ int dh_mapping_allocate_ahead(struct dh_mapping *mapping, uint64_t offset, uint6
 	if (ahead > mapping->size - offset - size)
 		ahead = mapping->size - offset - size;
 	err = take_space(mapping->fd, offset, size + ahead);
-	if (err == ENOSPC && ahead) {
+	if ((err == ENOSPC || err == EFBIG) && ahead) {
 		ahead = 0;
 		err = take_space(mapping->fd, offset, size);
 	}
 	if (err)
 		return no_file_space(err, size);
+	err = take_length(mapping, offset + size + ahead);
+	if (err)
+		return err;
 	if (offset != mapping->allocated_end)
 		mapping->allocated_start = offset;
 	mapping->allocated_end = offset + size + ahead;
 	return 0;
 }
 
-int dh_mapping_create(struct dh_mapping *mapping, const char *path, uint64_t size)
+int dh_mapping_create(struct dh_mapping *mapping, const char *path, uint64_t length)
 {
 	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 	int err;
@@ -107,15 +150,15 @@ int dh_mapping_create(struct dh_mapping *mapping, const char *path, uint64_t siz
 	if (fd < 0)
 		return dh_fail_errno("%s: can't create the pool", path);
 	err = take_lock(fd, path, LOCK_EX);
-	if (!err && ftruncate(fd, (off_t)size))
+	if (!err && ftruncate(fd, (off_t)length))
 		err = dh_fail_errno("%s: can't make a file of %llu MiB", path,
-				    (unsigned long long)(size >> 20));
+				    (unsigned long long)(length >> 20));
 	if (err) {
 		unlink(path);
 		close(fd);
 		return err;
 	}
-	*mapping = (struct dh_mapping){.fd = fd, .size = size};
+	*mapping = (struct dh_mapping){.fd = fd, .length = length};
 	return 0;
 }
 
@@ -144,7 +187,7 @@ int dh_mapping_open(struct dh_mapping *mapping, const char *path, unsigned flags
 	}
 	*mapping = (struct dh_mapping){
 		.fd = fd,
-		.size = S_ISCHR(st.st_mode) ? device.size : (uint64_t)st.st_size,
+		.length = S_ISCHR(st.st_mode) ? device.size : (uint64_t)st.st_size,
 		.is_device = S_ISCHR(st.st_mode),
 		.device = device,
 	};
@@ -198,7 +241,7 @@ static bool is_forced(void)
 }
 
 /* Shared in any case; see dh_mapping_detach(). */
-static void *map_device(struct dh_mapping *mapping, void *range, unsigned flags)
+static int map_device(struct dh_mapping *mapping, unsigned flags)
 {
 	bool read_only = flags & DAXHEAP_READ_ONLY;
 
@@ -206,61 +249,66 @@ static void *map_device(struct dh_mapping *mapping, void *range, unsigned flags)
 	if (read_only) {
 		mapping->detached = calloc(mapping->size / mapping->device.align + 1, 1);
 		if (!mapping->detached)
-			return MAP_FAILED;
+			return -ENOMEM;
 	}
-	return mmap(range, mapping->size, read_only ? PROT_READ : PROT_READ | PROT_WRITE,
-		    MAP_SHARED | MAP_FIXED, mapping->fd, 0);
+	if (mmap(mapping->base, mapping->size, read_only ? PROT_READ : PROT_READ | PROT_WRITE,
+		 MAP_SHARED | MAP_FIXED, mapping->fd, 0) == MAP_FAILED)
+		return -errno;
+	madvise(mapping->base, mapping->size, MADV_DONTFORK);
+	return 0;
+}
+
+/* The first mapping of the file, which decides on the durability; 0 or -errno. */
+static int map_file(struct dh_mapping *mapping, unsigned flags)
+{
+	const uint64_t length = atomic_load(&mapping->length);
+	int err;
+
+	mapping->durability = flags & DAXHEAP_READ_ONLY ? DAXHEAP_NOTHING_WRITTEN :
+							  DAXHEAP_MAP_SYNC;
+	err = map_part(mapping, 0, length);
+	if (err != -EOPNOTSUPP || flags & (DAXHEAP_READ_ONLY | DAXHEAP_REQUIRE_MAP_SYNC))
+		return err;
+	mapping->durability = dh_place_is_dax(mapping->fd) ? DAXHEAP_DAX_MSYNC :
+							     DAXHEAP_PAGE_CACHE;
+	err = map_part(mapping, 0, length);
+	if (!err && mapping->durability == DAXHEAP_PAGE_CACHE && is_forced())
+		mapping->durability = DAXHEAP_FORCED;
+	return err;
 }
 
 int dh_mapping_map(struct dh_mapping *mapping, const char *path, unsigned flags)
 {
 	const uint64_t align = mapping->is_device ? mapping->device.align : DH_CHUNK_SIZE;
-	const int prot = PROT_READ | PROT_WRITE;
-	void *range = mapping->size % align ? NULL : reserve_range(mapping->size, align);
-	void *base;
+	uint64_t length = atomic_load(&mapping->length) / DH_CHUNK_SIZE * DH_CHUNK_SIZE;
+	int err;
 
+	if (mapping->is_device && mapping->size > length)
+		return dh_fail(EINVAL, "%s: the device has %llu MiB, and the pool on it %llu: make the "
+			       "namespace as large as it was", path,
+			       (unsigned long long)(length >> 20),
+			       (unsigned long long)(mapping->size >> 20));
 	if (mapping->size % align)
 		return dh_fail(EINVAL, "%s: the pool's %llu MiB are no multiple of the device's "
 			       "alignment: make the namespace with the alignment that it had", path,
 			       (unsigned long long)(mapping->size >> 20));
-	if (!range)
+	if (length > mapping->size)
+		length = mapping->size;
+	atomic_store(&mapping->length, length);
+	mapping->base = reserve_range(mapping->size, align);
+	if (!mapping->base)
 		return dh_fail_errno("%s: no address space for %llu MiB", path,
 				     (unsigned long long)(mapping->size >> 20));
-	if (mapping->is_device) {
-		base = map_device(mapping, range, flags);
-	} else if (flags & DAXHEAP_READ_ONLY) {
-		mapping->durability = DAXHEAP_NOTHING_WRITTEN;
-		base = mmap(range, mapping->size, prot, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,
-			    mapping->fd, 0);
-	} else {
-		mapping->durability = DAXHEAP_MAP_SYNC;
-		base = mmap(range, mapping->size, prot,
-			    MAP_SHARED_VALIDATE | MAP_SYNC | MAP_FIXED, mapping->fd, 0);
-		if (base == MAP_FAILED && errno == EOPNOTSUPP) {
-			if (flags & DAXHEAP_REQUIRE_MAP_SYNC) {
-				munmap(range, mapping->size);
-				return no_map_sync(path);
-			}
-			mapping->durability = dh_place_is_dax(mapping->fd) ?
-						      DAXHEAP_DAX_MSYNC :
-						      DAXHEAP_PAGE_CACHE;
-			base = mmap(range, mapping->size, prot, MAP_SHARED | MAP_FIXED,
-				    mapping->fd, 0);
-			if (mapping->durability == DAXHEAP_PAGE_CACHE &&
-			    base != MAP_FAILED && is_forced())
-				mapping->durability = DAXHEAP_FORCED;
-		}
-	}
-	if (base == MAP_FAILED) {
-		int err = dh_fail_errno("%s: can't map the pool", path);
-
-		munmap(range, mapping->size);
-		return err;
-	}
-	/* A child may not use the heap; it needs no copy of the page tables either. */
-	madvise(base, mapping->size, MADV_DONTFORK);
-	mapping->base = base;
-	return 0;
+	err = mapping->is_device ? map_device(mapping, flags) : map_file(mapping, flags);
+	if (!err && mprotect(mapping->base + length, mapping->size - length, PROT_READ))
+		err = -errno;
+	if (!err)
+		return 0;
+	munmap(mapping->base, mapping->size);
+	mapping->base = NULL;
+	if (err == -EOPNOTSUPP)
+		return no_map_sync(path);
+	return dh_fail(-err, "%s: can't map the pool: %s", path, strerror(-err));
 }
 
 int dh_mapping_sync_name(const struct dh_mapping *mapping, const char *path)

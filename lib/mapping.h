@@ -3,16 +3,24 @@
 #ifndef DH_MAPPING_H
 #define DH_MAPPING_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "daxheap.h"
 #include "devdax.h"
 
+/*
+ * The address range is as long as the file may ever be.  Behind the file's end it reads as zero
+ * and can't be stored to; so nobody who looks there, by a damaged or stale reference, gets a
+ * SIGBUS.
+ */
 struct dh_mapping {
 	int fd;
 	char *base;		/* aligned to the chunk size, so that faults can be huge */
-	uint64_t size;		/* of the file when it was opened, and of the mapping */
+	uint64_t size;		/* of the address range: set before dh_mapping_map() */
+	atomic_uint_fast64_t length;	/* of the file; once mapped, in whole chunks, and no more
+					 * than `size` */
 	enum daxheap_durability durability;
 	bool is_device;		/* device DAX: nothing to allocate, and all of it is there */
 	struct dh_devdax device;
@@ -21,9 +29,9 @@ struct dh_mapping {
 	uint64_t allocated_start, allocated_end;
 };
 
-/* Creates @path, @size bytes long and without space of its own, and locks it.  On an error there
+/* Creates @path, @length bytes long and without space of its own, and locks it.  On an error there
  * is no file. */
-int dh_mapping_create(struct dh_mapping *mapping, const char *path, uint64_t size);
+int dh_mapping_create(struct dh_mapping *mapping, const char *path, uint64_t length);
 
 /* Closes what was created, and takes away the file. */
 void dh_mapping_discard(struct dh_mapping *mapping, const char *path);
@@ -56,7 +64,10 @@ int dh_mapping_fsync(const struct dh_mapping *mapping);
  */
 int dh_mapping_allocate(const struct dh_mapping *mapping, uint64_t offset, uint64_t size);
 
-/* The same for chunks, and some more behind them. */
+/*
+ * The same for chunks, and some more behind them.  Makes the file longer where these lie behind
+ * its end, durably.
+ */
 int dh_mapping_allocate_ahead(struct dh_mapping *mapping, uint64_t offset, uint64_t size);
 
 /* Makes the file's size and its name in the folder durable. */

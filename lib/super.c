@@ -133,11 +133,12 @@ int dh_super_read(const struct dh_mapping *mapping, const char *path, unsigned f
 	if (err)
 		return err;
 	/* Truncated within the first chunk, the copy is gone and not damaged. */
-	if (!pair.primary_err && mapping->size < sb->size)
-		return dh_fail(EBADMSG, "%s: the file was truncated: it has %llu bytes of the "
-			       "pool's %llu: restore it from a backup", path,
-			       (unsigned long long)mapping->size,
-			       (unsigned long long)sb->size);
+	if (!pair.primary_err &&
+	    atomic_load(&mapping->length) < sb->first_chunk * DH_CHUNK_SIZE)
+		return dh_fail(EBADMSG, "%s: the file was truncated: it has %llu bytes, and the "
+			       "pool's log and table alone %llu: restore it from a backup", path,
+			       (unsigned long long)atomic_load(&mapping->length),
+			       (unsigned long long)(sb->first_chunk * DH_CHUNK_SIZE));
 	if (pair.primary_err || pair.copy_err)
 		return dh_super_explain(path, &pair);
 	if (!dh_super_same_pool(&pair))

@@ -89,8 +89,8 @@ static void create_pool(const struct geometry *geometry, struct template *templa
 	     "create");
 	daxheap_close(heap);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	bytes = malloc(POOL_SIZE);
-	if (fd < 0 || !bytes || read(fd, bytes, POOL_SIZE) != (ssize_t)POOL_SIZE)
+	bytes = calloc(1, POOL_SIZE);
+	if (fd < 0 || !bytes || read(fd, bytes, POOL_SIZE) < (ssize_t)DH_CHUNK_SIZE)
 		broken("%s: can't read it", path);
 	close(fd);
 	unlink(path);

@@ -31,6 +31,7 @@ enum pool { POOL_CLOSED, POOL_CRASHED, POOL_TORN, POOL_ACTION, POOLS };
 
 static char *pools[POOLS];		/* their bytes */
 static char *file;			/* the case's copy, as a mapping */
+static const atomic_uint_fast64_t file_length = POOL_SIZE;
 static int file_fd;
 static char file_path[64];
 static char *crash_image;
@@ -672,7 +673,14 @@ static void superblocks(void)
 	expect_super(roots, 65, STAYS);
 	start(POOL_CLOSED);
 	set_both(offsetof(struct dh_superblock, size), 8, POOL_SIZE + DH_CHUNK_SIZE);
-	expect("superblock and copy: more bytes than the file", POOL_CLOSED, STAYS, POOL_SIZE);
+	expect("superblock and copy: a limit above the file's length", POOL_CLOSED, CLEAN, 0);
+	start(POOL_CLOSED);
+	set_both(offsetof(struct dh_superblock, size), 8, DH_SIZE_MAX);
+	set_both(offsetof(struct dh_superblock, table_offset), 8, DH_CHUNK_SIZE);
+	set_both(offsetof(struct dh_superblock, first_chunk), 8,
+		 1 + DH_SIZE_MAX / DH_CHUNK_SIZE * 8 / DH_CHUNK_SIZE);
+	expect("superblock and copy: a chunk table longer than the file", POOL_CLOSED, STAYS,
+	       POOL_SIZE);
 	start(POOL_CLOSED);
 	flip(offsetof(struct dh_superblock, uuid));
 	((struct dh_superblock *)file)->checksum =
@@ -991,7 +999,7 @@ static void controls(void)
 	uint64_t word;
 
 	start(POOL_CLOSED);
-	dh_media_init(&media, file, (struct dh_superblock *)file);
+	dh_media_init(&media, file, (struct dh_superblock *)file, &file_length);
 	must(dh_block_at(&media, last->ref, &block), "block");
 	word = offset_of(block.word);
 	put_word(word, dh_word_payload(*word_at(word)) & ~block.mask);

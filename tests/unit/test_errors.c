@@ -67,12 +67,32 @@ Test(errors, create_over_a_text)
 /* More than the file may be: a limit stands in for the file system's. */
 Test(errors, create_beyond_a_limit_leaves_no_file)
 {
-	struct rlimit limit = {4 * MiB, 4 * MiB};
+	struct rlimit limit = {1 * MiB, 1 * MiB};
 
 	signal(SIGXFSZ, SIG_IGN);
 	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
 	must_fail_create(EFBIG, pool_path("pool"), POOL_SIZE, 0);
 	cr_assert_neq(access(pool_path("pool"), F_OK), 0, "removed again");
+}
+
+/* It is created, and can't grow: an error of the calls that would. */
+Test(errors, growth_beyond_a_limit)
+{
+	struct rlimit limit = {5 * MiB, 5 * MiB};
+	struct daxheap *heap;
+	void *block;
+
+	signal(SIGXFSZ, SIG_IGN);
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	heap = pool_create("pool", POOL_SIZE);
+	pool_publish(heap, pool_root(heap, "r"), 1000, 7);
+	must_fail(ENOSPC, daxheap_alloc(heap, 4 * MiB, &block));
+	must_say("limit");
+	pool_publish(heap, pool_root(heap, "s"), 1000, 7);
+	cr_assert_eq(pool_census(heap).blocks, 2);
+	heap = pool_reopen(heap, "pool");
+	cr_assert_eq(pool_census(heap).blocks, 2);
+	daxheap_close(heap);
 }
 
 Test(errors, open_flags)
@@ -213,9 +233,10 @@ Test(errors, map_sync_demanded_and_not_there)
 	struct daxheap_info info;
 
 	pool_publish(heap, pool_root(heap, "r"), 64, 1);
+	must(daxheap_get_info(heap, &info));
 	daxheap_close(heap);
-	pool_read("pool", 0, bytes, POOL_SIZE);
-	cr_assert_eq(write(fd, bytes, POOL_SIZE), (ssize_t)POOL_SIZE);
+	pool_read("pool", 0, bytes, info.length);
+	cr_assert_eq(write(fd, bytes, info.length), (ssize_t)info.length);
 	free(bytes);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	must_fail_open(EOPNOTSUPP, path, DAXHEAP_REQUIRE_MAP_SYNC);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "daxheap.h"
@@ -13,6 +14,7 @@ struct findings {
 	struct daxheap_place place;
 	char uuid[37];
 	char created[32];
+	uint64_t file_bytes;
 };
 
 static void format_uuid(const uint8_t *uuid, char *text)
@@ -25,6 +27,7 @@ static void format_uuid(const uint8_t *uuid, char *text)
 static int find(const char *pool, struct findings *found)
 {
 	struct daxheap *heap;
+	struct stat st;
 	time_t created;
 	struct tm tm;
 	int err = daxheap_open(pool, DAXHEAP_READ_ONLY, &heap);
@@ -37,6 +40,8 @@ static int find(const char *pool, struct findings *found)
 	daxheap_close(heap);
 	if (err)
 		return err;
+	if (!stat(pool, &st))
+		found->file_bytes = (uint64_t)st.st_blocks * 512;
 	format_uuid(found->info.uuid, found->uuid);
 	created = (time_t)found->info.created_s;
 	strftime(found->created, sizeof(found->created), "%Y-%m-%dT%H:%M:%SZ",
@@ -56,6 +61,8 @@ static void print_json(const char *pool, const struct findings *found)
 	cli_add_string(top, "created", found->created);
 	cli_add_number(top, "format_version", info->format_version);
 	cli_add_number(top, "size_bytes", info->size);
+	cli_add_number(top, "length_bytes", info->length);
+	cli_add_number(top, "file_bytes", found->file_bytes);
 	cli_add_number(top, "to_replay", info->replayed);
 	cli_add_string(where, "fs_type", place->fs_type);
 	cli_add_string(where, "mount_options", place->mount_options);
@@ -76,7 +83,9 @@ static void print_text(const char *pool, const struct findings *found)
 	printf("uuid          %s\n", found->uuid);
 	printf("created       %s\n", found->created);
 	printf("format        %u\n", info->format_version);
-	printf("size          %llu MiB\n", (unsigned long long)(info->size >> 20));
+	printf("size          %llu MiB at most; the file has %llu MiB, and takes %llu KiB\n",
+	       (unsigned long long)(info->size >> 20), (unsigned long long)(info->length >> 20),
+	       (unsigned long long)(found->file_bytes >> 10));
 	printf("to replay     %llu log records%s\n", (unsigned long long)info->replayed,
 	       info->replayed ? " (the pool was not closed; the next open does it)" : "");
 	if (strcmp(place->fs_type, "devdax"))
