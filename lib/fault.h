@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Deliberate mistakes, each of which breaks one rule of the protocol: the negative controls of
- * tests/crash.  They exist in the library that the tests link; in the one that is installed
+ * tests/crash and of the tests of the gate.  They exist in the library that the tests link; in the one that is installed
  * dh_faulty() is the constant false.
  */
 #ifndef DH_FAULT_H
@@ -23,6 +23,7 @@ enum dh_fault {
 	DH_FAULT_NO_FREED_RULE,		/* replay stores into blocks that were freed later */
 	DH_FAULT_REUSE_EARLY,		/* spans are formatted before the horizon passed them */
 	DH_FAULT_NO_CONTINUATION,	/* an action's entries are not flushed */
+	DH_FAULT_NO_GATE,		/* the gate closes whatever is in flight */
 };
 
 #ifdef DH_TEST_HOOKS

@@ -54,6 +54,7 @@ static struct daxheap *new_heap(unsigned flags)
 	heap->id = atomic_fetch_add(&ids, 1) + 1;
 	heap->fork_generation = atomic_load(&fork_generation);
 	dh_lock_init(&heap->root_lock, DH_RANK_ROOTS);
+	dh_gate_init(&heap->gate);
 	for (unsigned i = 0; i < DH_STRIPES; i++)
 		dh_lock_init(&heap->stripes[i].lock, DH_RANK_STRIPE);
 	return heap;

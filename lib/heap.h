@@ -9,6 +9,7 @@
 #include "block.h"
 #include "daxheap.h"
 #include "format.h"
+#include "gate.h"
 #include "lock.h"
 #include "log.h"
 #include "mapping.h"
@@ -39,6 +40,7 @@ struct daxheap {
 	struct dh_media media;
 	struct dh_log log;
 	struct dh_space space;
+	struct dh_gate gate;
 	struct dh_cache *caches;	/* the registry's lock */
 	struct dh_lock root_lock;
 	atomic_uint named_roots;

@@ -23,6 +23,7 @@ enum dh_rank {
 	DH_RANK_HORIZON,
 	DH_RANK_LOAD,			/* reading a chunk's state from the media */
 	DH_RANK_PENDING,		/* msync modes: what is to be synced */
+	DH_RANK_GATE,			/* who may do I/O on the pool */
 };
 
 struct dh_lock {
