@@ -460,5 +460,6 @@ DAXHEAP_API int daxheap_action_commit(struct daxheap_action *action)
 		if (action->steps[i].frees)
 			dh_cache_release(cache, &action->steps[i].freed);
 	daxheap_action_reset(action);
+	dh_trim_if_due(cache);
 	return 0;
 }

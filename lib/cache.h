@@ -142,6 +142,14 @@ static __always_inline void dh_cache_release(struct dh_cache *cache,
 				    UINT64_C(1) << found->index % 64);
 }
 
+/* After an operation that released something. */
+static __always_inline void dh_trim_if_due(struct dh_cache *cache)
+{
+	if (__builtin_expect(atomic_load_explicit(&cache->heap->trim_due, memory_order_relaxed),
+			     0))
+		dh_trim_by_policy(cache->heap, &cache->traffic);
+}
+
 /* Notes that the record @seq freed the block; before it is released. */
 void dh_cache_note_freed(struct dh_cache *cache, const struct dh_found *found, uint64_t seq);
 

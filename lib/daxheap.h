@@ -323,10 +323,50 @@ struct daxheap_info {
 	uint64_t created_s;		/* seconds since the epoch */
 	uint64_t replayed;		/* log records that this open replayed */
 	uint64_t fences, flushed_lines;	/* since the open; with eADR no line is flushed */
+	uint64_t trimmed_bytes;		/* given back to the file system since the open */
 };
 
 /* What is known of the open pool without looking at its blocks. */
 DAXHEAP_API int daxheap_get_info(struct daxheap *heap, struct daxheap_info *info);
+
+/*
+ * Gives space that no block needs back to the file system: punches holes where chunks (2 MiB) are
+ * free, and cuts the file behind the last one that is not.  Of the free chunks so many keep their
+ * space that @keep_bytes find room there, the first ones.  Empty spans that other threads keep
+ * for their next blocks stay.  Live and reserved blocks are not touched, and all threads may go
+ * on; one that finds no other space waits for what is being given back.
+ *
+ * It waits for the heap's own I/O in flight (new I/O waits for it in turn), and the kernel for
+ * pages that others have pinned; all in all not much longer than @time_limit_ms, which is 1 at
+ * least.
+ *
+ * Durable when it returns: what was given back.  A crash half way loses nothing; the next open for
+ * writing finishes it.  *@freed_bytes (may be NULL): what the file takes less.
+ *
+ * -ETIMEDOUT	not all was given back in time; the message says what held it up.  What was is
+ *		told by daxheap_get_info(); try again.
+ * -EINVAL	no time limit
+ * -EOPNOTSUPP	the pool lies on a device
+ * or what fallocate(2), ftruncate(2) and fsync(2) say.
+ */
+DAXHEAP_API int daxheap_trim(struct daxheap *heap, uint64_t keep_bytes, unsigned time_limit_ms,
+			     uint64_t *freed_bytes);
+
+/* Of daxheap_set_trim_policy(), for @keep_bytes: give nothing back. */
+#define DAXHEAP_KEEP_ALL UINT64_MAX
+
+/*
+ * From now on the thread whose call frees a block gives space back, when free chunks have more than
+ * both @keep_bytes and @keep_percent of the space in use, and by an eighth of that; it trims to
+ * there as daxheap_trim() does, within @time_limit_ms.  Whether it could is not told; the call that
+ * freed has its own result.  DAXHEAP_KEEP_ALL ends it, and is how a pool is opened: a heap
+ * doesn't stall calls unasked.  Not durable: to be set after each open.
+ *
+ * -EINVAL	no time limit
+ * -EOPNOTSUPP	the pool lies on a device
+ */
+DAXHEAP_API int daxheap_set_trim_policy(struct daxheap *heap, uint64_t keep_bytes,
+					unsigned keep_percent, unsigned time_limit_ms);
 
 struct daxheap_stats {
 	uint64_t live_blocks, live_bytes;

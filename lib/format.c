@@ -85,6 +85,12 @@ uint64_t dh_horizon_checksum(const struct dh_horizon *horizon, uint64_t offset,
 	return XXH3_64bits_withSeed(&horizon->seq, sizeof(horizon->seq), seed ^ offset);
 }
 
+uint64_t dh_intent_checksum(const struct dh_intent *intent, uint64_t seed)
+{
+	return XXH3_64bits_withSeed(intent, offsetof(struct dh_intent, checksum),
+				    seed ^ DH_INTENT_OFFSET);
+}
+
 void dh_table_geometry(uint64_t size, uint64_t *table_offset, uint64_t *first_chunk)
 {
 	uint64_t bytes = size / DH_CHUNK_SIZE * sizeof(uint64_t);

@@ -9,7 +9,7 @@
  *	offset		what
  *	0		superblock
  *	4 KiB		root table: 64 entries of one line each
- *	8 KiB		horizon: two copies, one line each
+ *	8 KiB		horizon: two copies, one line each; then the trim's intent, one line
  *	12 KiB		log: a ring of records for each lane, one line each
  *	table		chunk table: one word for each chunk that there may be
  *	2 MiB - 4 KiB	copy of the superblock
@@ -92,6 +92,15 @@
  * that was durable when it was written, so the loss of the newer copy can't go unnoticed:
  * no horizon may be smaller than the one that any record names.
  *
+ * Intent.  The chunks that a trim is about to give back to the file system: a run of them, each
+ * free.  Valid when its checksum (XXH3 over first and count, seeded by the pool and the line's
+ * offset) is right; anything else is no intent.  It becomes durable before the first of their
+ * words is 0, and these before the hole is punched or the file cut, which happens when the horizon
+ * has passed all records that tell of blocks in them; when that is durable in turn, the intent is
+ * cleared.  So after a crash the chunks of an intent that are free may have space that nobody
+ * misses: an open for writing gives back what it finds.  It is a hint and proves nothing: one that
+ * is stale, or lost, does no harm.
+ *
  * Replay applies the records behind the horizon in the order of sequence and lane, each entry
  * in turn, except changes of a word inside a block that the same or a later record frees.
  * Records name blocks, never images of words, so replay may be cut and repeated at any point.
@@ -120,6 +129,7 @@
 
 #define DH_ROOTS_OFFSET		UINT64_C(4096)
 #define DH_HORIZON_OFFSET	UINT64_C(8192)
+#define DH_INTENT_OFFSET	(DH_HORIZON_OFFSET + 128)
 #define DH_LOG_OFFSET		UINT64_C(12288)
 #define DH_TABLE_OFFSET		(UINT64_C(1) << 20)
 #define DH_COPY_OFFSET		(DH_CHUNK_SIZE - DH_PAGE_SIZE)
@@ -180,6 +190,13 @@ _Static_assert(sizeof(struct dh_horizon) == DH_LINE_SIZE, "a horizon is a line")
 
 /* More than a pool can use up; what is greater is damage. */
 #define DH_SEQ_MAX		(UINT64_C(1) << 62)
+
+struct dh_intent {
+	uint64_t first, count;		/* chunks */
+	uint64_t checksum;
+	uint64_t reserved[5];
+};
+_Static_assert(sizeof(struct dh_intent) == DH_LINE_SIZE, "an intent is a line");
 
 enum dh_entry_kind {
 	DH_ENTRY_NONE = 0,
@@ -331,6 +348,8 @@ uint64_t dh_extent_checksum(const struct dh_entry *entries, uint64_t count, uint
 uint64_t dh_root_checksum(const struct dh_root *root, uint64_t offset, uint64_t seed);
 uint64_t dh_horizon_checksum(const struct dh_horizon *horizon, uint64_t offset,
 			     uint64_t seed);
+
+uint64_t dh_intent_checksum(const struct dh_intent *intent, uint64_t seed);
 
 /* Where the chunk table of a pool of @size bytes lies, and its first data chunk. */
 void dh_table_geometry(uint64_t size, uint64_t *table_offset, uint64_t *first_chunk);

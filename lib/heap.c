@@ -55,6 +55,7 @@ static struct daxheap *new_heap(unsigned flags)
 	heap->fork_generation = atomic_load(&fork_generation);
 	dh_lock_init(&heap->root_lock, DH_RANK_ROOTS);
 	dh_gate_init(&heap->gate);
+	dh_trim_init(heap);
 	for (unsigned i = 0; i < DH_STRIPES; i++)
 		dh_lock_init(&heap->stripes[i].lock, DH_RANK_STRIPE);
 	return heap;
@@ -82,7 +83,9 @@ static int start(struct daxheap *heap)
 	heap->replayed = records;
 	if (!err)
 		err = dh_space_open(&heap->space, &heap->media, &heap->mapping, &heap->persist,
-				    &heap->log);
+				    &heap->log, &heap->trim_due);
+	if (!err && !(heap->flags & DAXHEAP_READ_ONLY))
+		err = dh_trim_finish(heap);
 	if (err)
 		dh_log_close(&heap->log);
 	return err;
@@ -254,6 +257,7 @@ DAXHEAP_API void daxheap_close(struct daxheap *heap)
 	if (!(heap->flags & DAXHEAP_READ_ONLY))
 		dh_log_settle(&heap->log, &heap->traffic);
 	dh_caches_close(heap);
+	dh_trim_close(heap);
 	dh_space_close(&heap->space);
 	dh_log_close(&heap->log);
 	dh_mapping_close(&heap->mapping);
@@ -276,6 +280,7 @@ DAXHEAP_API int daxheap_get_info(struct daxheap *heap, struct daxheap_info *info
 		.incompat = heap->sb.incompat,
 		.created_s = heap->sb.created_s,
 		.replayed = heap->replayed,
+		.trimmed_bytes = atomic_load(&heap->trim.trimmed),
 	};
 	memcpy(info->uuid, heap->sb.uuid, sizeof(info->uuid));
 	dh_caches_traffic(heap, &info->fences, &info->flushed_lines);

@@ -15,6 +15,7 @@
 #include "mapping.h"
 #include "persist.h"
 #include "space.h"
+#include "trim.h"
 
 /*
  * Guards the slots whose lines it stands for, and remembers the greatest sequence that changed
@@ -32,6 +33,7 @@ struct daxheap {
 	uint64_t id;			/* never used again in this process; 0: read-only */
 	unsigned flags;
 	unsigned fork_generation;
+	atomic_bool trim_due;		/* by the policy */
 	uint64_t replayed;
 	struct dh_superblock sb;
 	struct dh_mapping mapping;
@@ -41,6 +43,7 @@ struct daxheap {
 	struct dh_log log;
 	struct dh_space space;
 	struct dh_gate gate;
+	struct dh_trim trim;
 	struct dh_cache *caches;	/* the registry's lock */
 	struct dh_lock root_lock;
 	atomic_uint named_roots;

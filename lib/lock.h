@@ -15,7 +15,8 @@
 #include <stdint.h>
 
 enum dh_rank {
-	DH_RANK_REGISTRY = 1,		/* which threads have caches of which heap */
+	DH_RANK_TRIM = 1,		/* one trim at a time */
+	DH_RANK_REGISTRY,		/* which threads have caches of which heap */
 	DH_RANK_ROOTS,
 	DH_RANK_LANE,			/* a lane that threads share */
 	DH_RANK_STRIPE,

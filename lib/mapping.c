@@ -13,9 +13,14 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "fault.h"
 #include "format.h"
 #include "mapping.h"
 #include "place.h"
+
+#ifdef DH_TEST_HOOKS
+void (*dh_file_listener)(enum dh_file_change change, uint64_t offset, uint64_t size);
+#endif
 
 static int take_lock(int fd, const char *path, int how)
 {
@@ -60,8 +65,7 @@ static int no_file_space(int err, uint64_t size)
 		       (unsigned long long)size, strerror(err));
 }
 
-/* Ahead of use, so that the file lies in few extents; little of what is in use. */
-static uint64_t step(uint64_t used)
+uint64_t dh_mapping_ahead(uint64_t used)
 {
 	uint64_t ahead = used / 256;
 
@@ -96,6 +100,15 @@ static int map_part(const struct dh_mapping *mapping, uint64_t from, uint64_t to
 	return 0;
 }
 
+int dh_mapping_sync(const struct dh_mapping *mapping)
+{
+	if (fsync(mapping->fd))
+		return dh_fail(EIO, "can't make the length of the pool's file durable: %s",
+			       strerror(errno));
+	dh_mapping_changed(DH_FILE_SYNCED, 0, 0);
+	return 0;
+}
+
 /* The file is longer now: that is durable before anything in it can be referred to. */
 static int take_length(struct dh_mapping *mapping, uint64_t length)
 {
@@ -104,8 +117,10 @@ static int take_length(struct dh_mapping *mapping, uint64_t length)
 
 	if (length <= before)
 		return 0;
-	if (fsync(mapping->fd))
-		return dh_fail_errno("can't make the pool's growth durable");
+	dh_mapping_changed(DH_FILE_GREW, length, 0);
+	err = dh_faulty(DH_FAULT_GROWTH_NOT_SYNCED) ? 0 : dh_mapping_sync(mapping);
+	if (err)
+		return err;
 	err = map_part(mapping, before, length);
 	if (err)
 		return dh_fail(-err, "can't map what the pool grew by: %s", strerror(-err));
@@ -113,30 +128,21 @@ static int take_length(struct dh_mapping *mapping, uint64_t length)
 	return 0;
 }
 
-int dh_mapping_allocate_ahead(struct dh_mapping *mapping, uint64_t offset, uint64_t size)
+int dh_mapping_allocate_ahead(struct dh_mapping *mapping, uint64_t offset, uint64_t size,
+			      uint64_t *ahead)
 {
-	uint64_t ahead = step(offset);
 	int err;
 
-	if (mapping->is_device ||
-	    (offset >= mapping->allocated_start && offset + size <= mapping->allocated_end))
+	if (mapping->is_device)
 		return 0;
-	if (ahead > mapping->size - offset - size)
-		ahead = mapping->size - offset - size;
-	err = take_space(mapping->fd, offset, size + ahead);
-	if ((err == ENOSPC || err == EFBIG) && ahead) {
-		ahead = 0;
+	err = take_space(mapping->fd, offset, size + *ahead);
+	if ((err == ENOSPC || err == EFBIG) && *ahead) {
+		*ahead = 0;
 		err = take_space(mapping->fd, offset, size);
 	}
 	if (err)
 		return no_file_space(err, size);
-	err = take_length(mapping, offset + size + ahead);
-	if (err)
-		return err;
-	if (offset != mapping->allocated_end)
-		mapping->allocated_start = offset;
-	mapping->allocated_end = offset + size + ahead;
-	return 0;
+	return take_length(mapping, offset + size + *ahead);
 }
 
 int dh_mapping_create(struct dh_mapping *mapping, const char *path, uint64_t length)
@@ -311,6 +317,56 @@ int dh_mapping_map(struct dh_mapping *mapping, const char *path, unsigned flags)
 	return dh_fail(-err, "%s: can't map the pool: %s", path, strerror(-err));
 }
 
+int dh_mapping_hide(struct dh_mapping *mapping, uint64_t length)
+{
+	uint64_t before = atomic_load(&mapping->length);
+	void *range;
+
+	if (length == before)
+		return 0;
+	atomic_store(&mapping->length, length);
+	range = mmap(mapping->base + length, before - length, PROT_READ,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	if (range != MAP_FAILED)
+		return 0;
+	atomic_store(&mapping->length, before);
+	return dh_fail_errno("can't unmap what the pool's file is cut by");
+}
+
+int dh_mapping_show(struct dh_mapping *mapping)
+{
+	uint64_t before = atomic_load(&mapping->length), length;
+	struct stat st;
+	int err;
+
+	if (fstat(mapping->fd, &st))
+		return dh_fail_errno("can't tell the size of the pool's file");
+	length = (uint64_t)st.st_size / DH_CHUNK_SIZE * DH_CHUNK_SIZE;
+	if (length > mapping->size)
+		length = mapping->size;
+	if (length <= before)
+		return 0;
+	err = map_part(mapping, before, length);
+	if (err)
+		return dh_fail(-err, "can't map the pool's file again: %s", strerror(-err));
+	atomic_store(&mapping->length, length);
+	return 0;
+}
+
+bool dh_mapping_is_longer(const struct dh_mapping *mapping)
+{
+	struct stat st;
+
+	return !fstat(mapping->fd, &st) && (uint64_t)st.st_size > atomic_load(&mapping->length);
+}
+
+uint64_t dh_mapping_space(const struct dh_mapping *mapping)
+{
+	struct stat st;
+
+	return fstat(mapping->fd, &st) ? 0 : (uint64_t)st.st_blocks * 512;
+}
+
 int dh_mapping_sync_name(const struct dh_mapping *mapping, const char *path)
 {
 	char copy[PATH_MAX];
@@ -375,7 +431,9 @@ void dh_mapping_close(struct dh_mapping *mapping)
 	free(mapping->detached);
 	if (mapping->base)
 		munmap(mapping->base, mapping->size);
-	/* Explicitly: a forked child that inherited the descriptor would keep the lock. */
-	flock(mapping->fd, LOCK_UN);
+	/* Explicitly: a forked child that inherited the descriptor would keep the lock.  But a
+	 * call that is still under way keeps it, as long as it changes the file. */
+	if (!mapping->busy)
+		flock(mapping->fd, LOCK_UN);
 	close(mapping->fd);
 }

@@ -25,8 +25,7 @@ struct dh_mapping {
 	bool is_device;		/* device DAX: nothing to allocate, and all of it is there */
 	struct dh_devdax device;
 	uint8_t *detached;	/* by pieces of a device that is mapped read-only: see below */
-	/* What was allocated last, and all of it: by the space's lock. */
-	uint64_t allocated_start, allocated_end;
+	bool busy;		/* a call on the file may still be under way when it is closed */
 };
 
 /* Creates @path, @length bytes long and without space of its own, and locks it.  On an error there
@@ -65,10 +64,55 @@ int dh_mapping_fsync(const struct dh_mapping *mapping);
 int dh_mapping_allocate(const struct dh_mapping *mapping, uint64_t offset, uint64_t size);
 
 /*
- * The same for chunks, and some more behind them.  Makes the file longer where these lie behind
- * its end, durably.
+ * The same for chunks, and *@ahead bytes more behind them (*ahead: of which so many were had).
+ * Makes the file longer where these lie behind its end, durably.
  */
-int dh_mapping_allocate_ahead(struct dh_mapping *mapping, uint64_t offset, uint64_t size);
+int dh_mapping_allocate_ahead(struct dh_mapping *mapping, uint64_t offset, uint64_t size,
+			      uint64_t *ahead);
+
+/* A good number of bytes to allocate ahead when so many are in use: so that the file lies in few
+ * extents, and little of what is in use. */
+uint64_t dh_mapping_ahead(uint64_t used);
+
+/*
+ * Before the file is cut at @length: what lies behind reads as zero from now on.  And when it
+ * may not have been cut: what it has is there again.
+ */
+int dh_mapping_hide(struct dh_mapping *mapping, uint64_t length);
+int dh_mapping_show(struct dh_mapping *mapping);
+
+/* Makes durable what the file's length and holes are. */
+int dh_mapping_sync(const struct dh_mapping *mapping);
+
+enum dh_file_change {
+	DH_FILE_GREW,			/* to @offset */
+	DH_FILE_CUT,			/* at @offset */
+	DH_FILE_PUNCHED,
+	DH_FILE_SYNCED,			/* all that came before */
+};
+
+/* For tests that form the images a crash could leave: told of each, after it happened. */
+#ifdef DH_TEST_HOOKS
+extern void (*dh_file_listener)(enum dh_file_change change, uint64_t offset, uint64_t size);
+#endif
+
+static inline void dh_mapping_changed(enum dh_file_change change, uint64_t offset, uint64_t size)
+{
+#ifdef DH_TEST_HOOKS
+	if (dh_file_listener)
+		dh_file_listener(change, offset, size);
+#else
+	(void)change;
+	(void)offset;
+	(void)size;
+#endif
+}
+
+/* Whether it ends behind what is mapped: when a call found no more space, having taken some. */
+bool dh_mapping_is_longer(const struct dh_mapping *mapping);
+
+/* What the file takes from its file system, in bytes. */
+uint64_t dh_mapping_space(const struct dh_mapping *mapping);
 
 /* Makes the file's size and its name in the folder durable. */
 int dh_mapping_sync_name(const struct dh_mapping *mapping, const char *path);

@@ -208,8 +208,10 @@ static __always_inline int change_slot(struct daxheap *heap, enum change change,
 	if (!dh_faulty(DH_FAULT_NO_SLOT_LOCK))
 		dh_unlock(&stripe->lock);
 	dh_log_end(&heap->log, cache->lane, &cache->traffic);
-	if (!err && change & FREES)
+	if (!err && change & FREES) {
 		dh_cache_release(cache, &freed);
+		dh_trim_if_due(cache);
+	}
 	return err;
 }
 

@@ -96,6 +96,7 @@ static __attribute__((noinline)) int give_back(struct daxheap *heap, void *at)
 	if (!dh_found_used(&found) || dh_found_live(&found))
 		return dh_not_reserved(at, &found);
 	dh_cache_release(cache, &found);
+	dh_trim_if_due(cache);
 	return 0;
 }
 

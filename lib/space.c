@@ -6,17 +6,18 @@
 
 #include "error.h"
 #include "space.h"
+#include "spare.h"
 
 #define LOADS_MAX 16u		/* chunks read in search of a partial span, before a new one */
 
-static void lower_hints(struct dh_space *space, uint64_t chunk)
+void dh_space_lower_hints(struct dh_space *space, uint64_t chunk)
 {
+	if (chunk < space->first_free)
+		space->first_free = chunk;
 	for (unsigned class = 0; class < DH_CLASSES; class++)
 		if (space->first_fit[class] > chunk)
 			space->first_fit[class] = chunk;
 }
-
-static void drop_chunk(struct dh_space *space, uint64_t index);
 
 /* Makes an empty span's units free; it is in no list. */
 static void drop_span(struct dh_space *space, struct dh_span *span)
@@ -30,23 +31,15 @@ static void drop_span(struct dh_space *space, struct dh_span *span)
 	}
 	span->state = DH_SPAN_UNUSED;
 	units->free |= dh_units_mask(span->unit, span->units);
+	/* A chunk of free units is free for a huge block as well. */
 	if (units->free == UINT32_MAX)
-		drop_chunk(space, chunk);
-	else
-		lower_hints(space, chunk);
+		dh_spare_freed(space, chunk);
+	dh_space_lower_hints(space, chunk);
 }
 
 /* --- chunks --- */
 
-/* A chunk of free units is free for a huge block as well. */
-static void drop_chunk(struct dh_space *space, uint64_t index)
-{
-	if (index < space->first_free)
-		space->first_free = index;
-	lower_hints(space, index);
-}
-
-static bool chunk_is_free(struct dh_space *space, uint64_t index)
+bool dh_chunk_is_free(struct dh_space *space, uint64_t index)
 {
 	struct dh_chunk *chunk = &space->chunks[index];
 	struct dh_units *units = atomic_load(&chunk->units);
@@ -113,14 +106,19 @@ static int allocate(struct dh_space *space, uint64_t index, uint64_t length)
 			return err;
 		space->words_allocated = words;
 	}
-	return dh_mapping_allocate_ahead(space->mapping, index * DH_CHUNK_SIZE,
-					 length * DH_CHUNK_SIZE);
+	return dh_spare_allocate(space, index, length);
 }
 
 static int no_space(uint64_t size)
 {
 	return dh_fail(ENOMEM, "no free space for a block of %llu bytes: free some, or move to "
 		       "a larger pool", (unsigned long long)size);
+}
+
+/* -EAGAIN: chunks that are being trimmed will be free soon. */
+static int no_space_now(const struct dh_space *space, uint64_t size)
+{
+	return space->trimming ? -EAGAIN : no_space(size);
 }
 
 /* Makes a free chunk one of spans. */
@@ -182,7 +180,7 @@ static void list_loaded(struct dh_space *space, uint64_t index)
 	}
 }
 
-static int load_and_list(struct dh_space *space, uint64_t index)
+int dh_space_load_and_list(struct dh_space *space, uint64_t index)
 {
 	int err = dh_space_load(space, index);
 
@@ -263,10 +261,10 @@ static int format_span(struct dh_space *space, struct dh_traffic *traffic, struc
 /* A chunk that was never used, without reading what is in those before; 0: none seen. */
 static uint64_t find_untouched(struct dh_space *space, uint64_t from)
 {
-	for (uint64_t i = from; i < space->media->chunks; i++)
+	for (uint64_t i = from; i < space->end; i++)
 		if (!atomic_load(&space->chunks[i].loaded) &&
 		    !__atomic_load_n(&space->media->table[i], __ATOMIC_ACQUIRE) &&
-		    !dh_space_load(space, i) && chunk_is_free(space, i))
+		    !dh_space_load(space, i) && dh_chunk_is_free(space, i))
 			return i;
 	return 0;
 }
@@ -281,7 +279,7 @@ static int find_place(struct dh_space *space, unsigned class, uint16_t tag, uint
 	uint64_t chunk = space->first_fit[class];
 	unsigned loads = 0;
 
-	for (; chunk < space->media->chunks; chunk++) {
+	for (; chunk < space->end; chunk++) {
 		struct dh_chunk *state = &space->chunks[chunk];
 
 		if (!atomic_load(&state->loaded)) {
@@ -295,7 +293,7 @@ static int find_place(struct dh_space *space, unsigned class, uint16_t tag, uint
 				*unit = DH_UNITS_PER_CHUNK;
 				return 0;
 			}
-			err = load_and_list(space, chunk);
+			err = dh_space_load_and_list(space, chunk);
 			if (err)
 				return err;
 			*partial = find_partial(space, class, tag);
@@ -311,7 +309,7 @@ static int find_place(struct dh_space *space, unsigned class, uint16_t tag, uint
 		    !find_units(space, class, chunk, unit))
 			continue;
 		if (atomic_load(&state->kind) != DH_CHUNK_SPANS) {
-			if (!chunk_is_free(space, chunk))
+			if (!dh_chunk_is_free(space, chunk))
 				continue;
 			*unit = DH_UNITS_PER_CHUNK;
 		}
@@ -320,12 +318,13 @@ static int find_place(struct dh_space *space, unsigned class, uint16_t tag, uint
 		return 0;
 	}
 	space->first_fit[class] = chunk;
-	return no_space(dh_class_size(class));
+	return no_space_now(space, dh_class_size(class));
 }
 
 static int new_span(struct dh_space *space, struct dh_traffic *traffic, uint64_t chunk,
 		    unsigned unit, unsigned class, uint16_t tag, struct dh_span **span)
 {
+	bool was_free;
 	int err;
 
 	if (unit == DH_UNITS_PER_CHUNK) {
@@ -334,42 +333,57 @@ static int new_span(struct dh_space *space, struct dh_traffic *traffic, uint64_t
 			return err;
 		find_units(space, class, chunk, &unit);
 	}
+	was_free = dh_chunk_is_free(space, chunk);
 	err = dh_span_make(space, atomic_load(&space->chunks[chunk].units), chunk, unit, class, tag,
 			span);
 	if (err)
 		return err;
 	dh_span_show(space, *span);
+	if (was_free)
+		dh_spare_used(space, chunk);
 	err = format_span(space, traffic, *span);
 	if (err)
 		drop_span(space, *span);
 	return err;
 }
 
-int dh_space_take_span(struct dh_space *space, struct dh_traffic *traffic,
-		       struct dh_cache *cache, unsigned class, uint16_t tag,
-		       struct dh_span **span_out)
+static int take_span(struct dh_space *space, struct dh_traffic *traffic, struct dh_cache *cache,
+		     unsigned class, uint16_t tag, struct dh_span **span_out)
 {
-	struct dh_span *span;
+	struct dh_span *span = find_partial(space, class, tag);
 	uint64_t chunk = 0;
 	unsigned unit = 0;
 	int err = 0;
 
-	dh_lock(&space->lock);
-	span = find_partial(space, class, tag);
 	if (!span)
 		err = find_place(space, class, tag, &chunk, &unit, &span);
 	if (!err && span)
 		dh_span_list_remove(&space->partial[class], span);
 	else if (!err)
 		err = new_span(space, traffic, chunk, unit, class, tag, &span);
-	if (!err) {
-		span->state = DH_SPAN_ALONE;
-		atomic_store(&span->owner, cache);
-		dh_span_collect(span);
-		*span_out = span;
+	if (err)
+		return err;
+	span->state = DH_SPAN_ALONE;
+	atomic_store(&span->owner, cache);
+	dh_span_collect(span);
+	*span_out = span;
+	return 0;
+}
+
+int dh_space_take_span(struct dh_space *space, struct dh_traffic *traffic,
+		       struct dh_cache *cache, unsigned class, uint16_t tag,
+		       struct dh_span **span)
+{
+	int err;
+
+	for (unsigned round = 0;; round++) {
+		dh_lock(&space->lock);
+		err = take_span(space, traffic, cache, class, tag, span);
+		dh_unlock(&space->lock);
+		if (err != -EAGAIN)
+			return err;
+		dh_wait(round);
 	}
-	dh_unlock(&space->lock);
-	return err;
 }
 
 void dh_space_give_span(struct dh_space *space, struct dh_span *span)
@@ -399,12 +413,13 @@ static int find_free_chunks(struct dh_space *space, uint64_t length, uint64_t *f
 	uint64_t run = 0;
 	bool at_first = true;
 
-	for (uint64_t i = space->first_free; i < space->media->chunks; i++) {
-		int err = atomic_load(&space->chunks[i].loaded) ? 0 : load_and_list(space, i);
+	for (uint64_t i = space->first_free; i < space->end; i++) {
+		int err = atomic_load(&space->chunks[i].loaded) ? 0 :
+			  dh_space_load_and_list(space, i);
 
 		if (err)
 			return err;
-		run = chunk_is_free(space, i) ? run + 1 : 0;
+		run = dh_chunk_is_free(space, i) ? run + 1 : 0;
 		if (run && at_first) {
 			space->first_free = i;
 			at_first = false;
@@ -414,7 +429,7 @@ static int find_free_chunks(struct dh_space *space, uint64_t length, uint64_t *f
 			return 0;
 		}
 	}
-	return no_space(length * DH_CHUNK_SIZE);
+	return no_space_now(space, length * DH_CHUNK_SIZE);
 }
 
 static int format_huge(struct dh_space *space, struct dh_traffic *traffic, uint64_t index,
@@ -429,24 +444,19 @@ static int format_huge(struct dh_space *space, struct dh_traffic *traffic, uint6
 	return dh_fence(space->persist, traffic);
 }
 
-/* The chunk's units, none in use, are set aside. */
-static void forget_units(struct dh_chunk *chunk)
+void dh_chunk_forget_units(struct dh_chunk *chunk)
 {
 	atomic_store(&chunk->last_seq, chunk_last_seq(chunk));
 	atomic_store(&chunk->kind, DH_CHUNK_FREE);
 	atomic_store(&chunk->units, NULL);
 }
 
-int dh_space_reserve_huge(struct dh_space *space, struct dh_traffic *traffic, uint64_t size,
-			  uint16_t tag, uint64_t *offset)
+static int reserve_huge(struct dh_space *space, struct dh_traffic *traffic, uint64_t length,
+			uint16_t tag, uint64_t *offset)
 {
-	uint64_t length = (size + DH_CHUNK_SIZE - 1) / DH_CHUNK_SIZE, index = 0, last_seq = 0;
-	int err;
+	uint64_t index = 0, last_seq = 0;
+	int err = find_free_chunks(space, length, &index);
 
-	if (size > DH_SIZE_MAX)
-		return no_space(size);
-	dh_lock(&space->lock);
-	err = find_free_chunks(space, length, &index);
 	for (uint64_t i = 0; i < length && !err; i++)
 		last_seq = dh_max(last_seq, chunk_last_seq(&space->chunks[index + i]));
 	if (!err)
@@ -455,14 +465,33 @@ int dh_space_reserve_huge(struct dh_space *space, struct dh_traffic *traffic, ui
 		err = allocate(space, index, length);
 	if (!err)
 		err = format_huge(space, traffic, index, length, tag);
-	if (!err) {
-		for (uint64_t i = 0; i < length; i++)
-			forget_units(&space->chunks[index + i]);
-		dh_space_set_huge(space, index, length, tag, false);
-		*offset = index * DH_CHUNK_SIZE;
+	if (err)
+		return err;
+	for (uint64_t i = 0; i < length; i++) {
+		dh_spare_used(space, index + i);
+		dh_chunk_forget_units(&space->chunks[index + i]);
 	}
-	dh_unlock(&space->lock);
-	return err;
+	dh_space_set_huge(space, index, length, tag, false);
+	*offset = index * DH_CHUNK_SIZE;
+	return 0;
+}
+
+int dh_space_reserve_huge(struct dh_space *space, struct dh_traffic *traffic, uint64_t size,
+			  uint16_t tag, uint64_t *offset)
+{
+	uint64_t length = (size + DH_CHUNK_SIZE - 1) / DH_CHUNK_SIZE;
+	int err;
+
+	if (size > DH_SIZE_MAX)
+		return no_space(size);
+	for (unsigned round = 0;; round++) {
+		dh_lock(&space->lock);
+		err = reserve_huge(space, traffic, length, tag, offset);
+		dh_unlock(&space->lock);
+		if (err != -EAGAIN)
+			return err;
+		dh_wait(round);
+	}
 }
 
 void dh_space_release_huge(struct dh_space *space, uint64_t offset)
@@ -481,8 +510,9 @@ void dh_space_release_huge(struct dh_space *space, uint64_t offset)
 	for (uint64_t i = 0; i < length; i++) {
 		atomic_store(&head[i].last_seq, dh_max(last_seq, atomic_load(&head[i].last_seq)));
 		atomic_store(&head[i].kind, DH_CHUNK_FREE);
+		dh_spare_freed(space, offset / DH_CHUNK_SIZE + i);
 	}
-	drop_chunk(space, offset / DH_CHUNK_SIZE);
+	dh_space_lower_hints(space, offset / DH_CHUNK_SIZE);
 	dh_unlock(&space->lock);
 }
 
@@ -508,7 +538,8 @@ static void free_arrays(struct dh_space *space)
 }
 
 int dh_space_open(struct dh_space *space, const struct dh_media *media,
-		  struct dh_mapping *mapping, struct dh_persist *persist, struct dh_log *log)
+		  struct dh_mapping *mapping, struct dh_persist *persist, struct dh_log *log,
+		  atomic_bool *due)
 {
 	memset(space, 0, sizeof(*space));
 	space->media = media;
@@ -524,6 +555,9 @@ int dh_space_open(struct dh_space *space, const struct dh_media *media,
 	dh_lock_init(&space->lock, DH_RANK_SPACE);
 	dh_lock_init(&space->load_lock, DH_RANK_LOAD);
 	space->first_free = media->first_chunk;
+	space->end = media->chunks;
+	space->due_at = UINT64_MAX;
+	space->due = due;
 	for (unsigned class = 0; class < DH_CLASSES; class++)
 		space->first_fit[class] = media->first_chunk;
 	return 0;

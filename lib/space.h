@@ -87,8 +87,18 @@ struct dh_units {
 	struct dh_span spans[DH_UNITS_PER_CHUNK];	/* by their first unit */
 };
 
-/* Chunk kinds of the media, and this: a damaged one, which is left alone. */
+/* Chunk kinds of the media, and these: one that is being given back to the file system, and a
+ * damaged one, which is left alone. */
+#define DH_CHUNK_TRIMMED 14
 #define DH_CHUNK_DAMAGED 15
+
+/* What the chunk has of the file system; spare.h. */
+enum dh_chunk_space {
+	DH_SPACE_UNKNOWN,		/* since the open */
+	DH_SPACE_NONE,
+	DH_SPACE_SOME,			/* all, or what an earlier life left of it */
+	DH_SPACE_ALL,
+};
 
 struct dh_chunk {
 	struct dh_units *_Atomic units;	/* of a loaded chunk of spans */
@@ -96,6 +106,7 @@ struct dh_chunk {
 	atomic_uchar loaded;
 	atomic_uchar kind;		/* enum dh_chunk_kind, or DH_CHUNK_DAMAGED */
 	atomic_bool live;		/* of a huge head */
+	uint8_t space;			/* enum dh_chunk_space; space.lock */
 	uint16_t tag;
 	atomic_uint length;		/* of a huge head, in chunks; of a tail, the distance */
 	atomic_uint_fast64_t last_seq;
@@ -119,6 +130,11 @@ struct dh_space {
 	uint64_t first_fit[DH_CLASSES];		/* no chunk before it has room for a span */
 	uint64_t first_free;				/* no chunk before it is free */
 	uint64_t words_allocated;			/* of the chunk table */
+	uint64_t end;				/* no chunk from it on may be used now */
+	uint64_t trimming;				/* chunks that will be free again soon */
+	uint64_t spare;					/* see spare.h */
+	uint64_t due_at;				/* so many are to be given back */
+	atomic_bool *due;				/* told then */
 	/* Memory, freed at close. */
 	void *_Atomic bitmaps;
 	struct dh_units *_Atomic units;
@@ -175,8 +191,16 @@ void dh_space_set_huge(struct dh_space *space, uint64_t chunk, uint64_t length, 
 		       bool live);
 
 /* space.c */
+bool dh_chunk_is_free(struct dh_space *space, uint64_t index);
+/* The chunk's units, none in use, are set aside; it is free. */
+void dh_chunk_forget_units(struct dh_chunk *chunk);
+void dh_space_lower_hints(struct dh_space *space, uint64_t chunk);
+/* dh_space_load() under the lock: what is found can be given out.  0 for a damaged chunk. */
+int dh_space_load_and_list(struct dh_space *space, uint64_t index);
+
 int dh_space_open(struct dh_space *space, const struct dh_media *media,
-		  struct dh_mapping *mapping, struct dh_persist *persist, struct dh_log *log);
+		  struct dh_mapping *mapping, struct dh_persist *persist, struct dh_log *log,
+		  atomic_bool *due);
 void dh_space_close(struct dh_space *space);
 
 /*

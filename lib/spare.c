@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "error.h"
+#include "gate.h"
+#include "spare.h"
+
+#define RUN_SPARE_MAX	128u		/* 256 MiB: what one punch takes is some milliseconds */
+#define RUN_MAX		8192u		/* of a tail that is mostly holes */
+#define LOADS_LOCKED	32u		/* chunks that are read before others get the lock */
+
+static bool has_space(const struct dh_chunk *chunk)
+{
+	return chunk->space >= DH_SPACE_SOME;
+}
+
+static void count_spare(struct dh_space *space)
+{
+	if (++space->spare >= space->due_at)
+		atomic_store_explicit(space->due, true, memory_order_relaxed);
+}
+
+uint64_t dh_spare_count(struct dh_space *space)
+{
+	uint64_t count;
+
+	dh_lock(&space->lock);
+	count = space->spare;
+	dh_unlock(&space->lock);
+	return count;
+}
+
+void dh_spare_set_due(struct dh_space *space, uint64_t count)
+{
+	dh_lock(&space->lock);
+	space->due_at = count;
+	atomic_store_explicit(space->due, space->spare >= count, memory_order_relaxed);
+	dh_unlock(&space->lock);
+}
+
+void dh_spare_freed(struct dh_space *space, uint64_t index)
+{
+	struct dh_chunk *chunk = &space->chunks[index];
+
+	if (!has_space(chunk))
+		chunk->space = DH_SPACE_SOME;
+	count_spare(space);
+}
+
+void dh_spare_used(struct dh_space *space, uint64_t index)
+{
+	if (has_space(&space->chunks[index]))
+		space->spare--;
+}
+
+/* The chunk is free. */
+static void set_space(struct dh_space *space, struct dh_chunk *chunk, enum dh_chunk_space state)
+{
+	bool had = has_space(chunk);
+
+	chunk->space = state;
+	if (!had && has_space(chunk))
+		count_spare(space);
+	else if (had && !has_space(chunk))
+		space->spare--;
+}
+
+/* Free chunks from @index on, @max at most. */
+static uint64_t count_free(struct dh_space *space, uint64_t index, uint64_t max)
+{
+	uint64_t count = 0;
+
+	while (count < max && index + count < space->end &&
+	       !dh_space_load(space, index + count) && dh_chunk_is_free(space, index + count))
+		count++;
+	return count;
+}
+
+static bool is_allocated(const struct dh_space *space, uint64_t index, uint64_t count)
+{
+	for (uint64_t i = 0; i < count; i++)
+		if (space->chunks[index + i].space != DH_SPACE_ALL)
+			return false;
+	return true;
+}
+
+int dh_spare_allocate(struct dh_space *space, uint64_t index, uint64_t count)
+{
+	uint64_t ahead = dh_mapping_ahead(index * DH_CHUNK_SIZE) / DH_CHUNK_SIZE;
+	int err;
+
+	if (is_allocated(space, index, count))
+		return 0;
+	ahead = count_free(space, index + count, ahead) * DH_CHUNK_SIZE;
+	err = dh_mapping_allocate_ahead(space->mapping, index * DH_CHUNK_SIZE,
+					count * DH_CHUNK_SIZE, &ahead);
+	/* On an error some of it may have been allocated. */
+	for (uint64_t i = 0; i < count + ahead / DH_CHUNK_SIZE; i++)
+		if (!err || dh_media_has(space->media, index + i, 1))
+			set_space(space, &space->chunks[index + i],
+				  err ? DH_SPACE_SOME : DH_SPACE_ALL);
+	return err;
+}
+
+/* --- giving back --- */
+
+static uint64_t present(const struct dh_space *space)
+{
+	uint64_t chunks = atomic_load(&space->mapping->length) / DH_CHUNK_SIZE;
+
+	return chunks < space->end ? chunks : space->end;
+}
+
+int dh_spare_find(struct dh_space *space, uint64_t index, uint64_t to, uint64_t deadline)
+{
+	bool more = true;
+	int err = 0;
+
+	while (more && !err) {
+		if (dh_now_ns() >= deadline)
+			return dh_fail(ETIMEDOUT, "not all of the pool could be looked at in time: "
+				       "give the trim more");
+		dh_lock(&space->lock);
+		if (to > present(space))
+			to = present(space);
+		for (unsigned i = 0; i < LOADS_LOCKED && !err && index < to; i++, index++) {
+			struct dh_chunk *chunk = &space->chunks[index];
+
+			if (!atomic_load(&chunk->loaded))
+				err = dh_space_load_and_list(space, index);
+			if (!err && chunk->space == DH_SPACE_UNKNOWN &&
+			    dh_chunk_is_free(space, index))
+				set_space(space, chunk, DH_SPACE_SOME);
+		}
+		more = index < to;
+		dh_unlock(&space->lock);
+	}
+	return err;
+}
+
+static bool is_free(struct dh_space *space, uint64_t index)
+{
+	return atomic_load(&space->chunks[index].loaded) && dh_chunk_is_free(space, index);
+}
+
+/* Grows the run to the front by what is free, and while @spare allows it by what is spare. */
+static void extend(struct dh_space *space, uint64_t from, uint64_t spare, bool holes,
+		   struct dh_run *run)
+{
+	while (run->first > from && run->count < RUN_MAX && is_free(space, run->first - 1)) {
+		bool is_spare = has_space(&space->chunks[run->first - 1]);
+
+		if (is_spare ? !spare : !holes)
+			return;
+		spare -= is_spare;
+		run->first--;
+		run->count++;
+	}
+}
+
+static void take(struct dh_space *space, struct dh_run *run)
+{
+	for (uint64_t i = run->first; i < run->first + run->count; i++) {
+		struct dh_chunk *chunk = &space->chunks[i];
+
+		dh_chunk_forget_units(chunk);
+		run->seq = dh_max(run->seq, atomic_load(&chunk->last_seq));
+		set_space(space, chunk, DH_SPACE_NONE);
+		atomic_store(&chunk->kind, DH_CHUNK_TRIMMED);
+	}
+	space->trimming += run->count;
+	if (run->is_tail)
+		space->end = run->first;
+}
+
+bool dh_spare_take(struct dh_space *space, uint64_t from, uint64_t to, uint64_t keep,
+		   struct dh_run *run)
+{
+	uint64_t end, max;
+	bool found;
+
+	dh_lock(&space->lock);
+	max = space->spare > keep ? space->spare - keep : 0;
+	if (max > RUN_SPARE_MAX)
+		max = RUN_SPARE_MAX;
+	end = present(space);
+	*run = (struct dh_run){.first = end, .is_tail = true};
+	if (to >= end)
+		extend(space, from, max, true, run);
+	found = run->count || (to >= end && dh_mapping_is_longer(space->mapping));
+	if (!found && max) {
+		run->first = to < end ? to : end;
+		run->is_tail = false;
+		while (run->first > from && !(is_free(space, run->first - 1) &&
+					      has_space(&space->chunks[run->first - 1])))
+			run->first--;
+		extend(space, from, max, false, run);
+		found = run->count;
+	}
+	if (found)
+		take(space, run);
+	dh_unlock(&space->lock);
+	return found;
+}
+
+int dh_spare_clear(struct dh_space *space, struct dh_traffic *traffic, const struct dh_run *run)
+{
+	uint64_t *words = &space->media->table[run->first];
+	int err;
+
+	if (!run->count)
+		return 0;
+	/* daxheap_next() looks at the chunk of a word while it holds the lock. */
+	dh_lock(&space->lock);
+	for (uint64_t i = 0; i < run->count; i++)
+		if (words[i])
+			dh_store64(&words[i], 0);
+	/* Those that are 0 already may be so in the CPU's cache alone, after a kill. */
+	dh_flush(space->persist, traffic, words, run->count * sizeof(*words));
+	err = dh_fence(space->persist, traffic);
+	dh_unlock(&space->lock);
+	return err;
+}
+
+static void give(struct dh_space *space, const struct dh_run *run, bool gone)
+{
+	for (uint64_t i = run->first; i < run->first + run->count; i++) {
+		struct dh_chunk *chunk = &space->chunks[i];
+
+		atomic_store(&chunk->kind, DH_CHUNK_FREE);
+		if (!gone && dh_media_has(space->media, i, 1))
+			set_space(space, chunk, DH_SPACE_SOME);
+	}
+	dh_space_lower_hints(space, run->first);
+	if (run->is_tail)
+		space->end = space->media->chunks;
+}
+
+void dh_spare_give(struct dh_space *space, const struct dh_run *run, bool gone)
+{
+	dh_lock(&space->lock);
+	give(space, run, gone);
+	space->trimming -= run->count;
+	dh_unlock(&space->lock);
+}
+
+void dh_spare_give_left(struct dh_space *space, const struct dh_run *run)
+{
+	dh_lock(&space->lock);
+	give(space, run, false);
+	dh_unlock(&space->lock);
+}
+
+void dh_spare_abandon(struct dh_space *space, const struct dh_run *run)
+{
+	dh_lock(&space->lock);
+	space->trimming -= run->count;
+	dh_unlock(&space->lock);
+}

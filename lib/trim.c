@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <assert.h>
+#include <errno.h>
+#include <unistd.h>
+
+#include "bounded.h"
+#include "cache.h"
+#include "error.h"
+
+#define NS_PER_MS	UINT64_C(1000000)
+#define FINISH_NS	(1000 * NS_PER_MS)	/* for what an open finds */
+
+/* --- the intent --- */
+
+static int store_intent(struct daxheap *heap, struct dh_traffic *traffic,
+			const struct dh_intent *intent)
+{
+	char *at = heap->base + DH_INTENT_OFFSET;
+
+	dh_write(at, intent, sizeof(*intent));
+	dh_flush(&heap->persist, traffic, at, sizeof(*intent));
+	return dh_fence(&heap->persist, traffic);
+}
+
+static int declare(struct daxheap *heap, struct dh_traffic *traffic, const struct dh_run *run)
+{
+	struct dh_intent intent = {.first = run->first, .count = run->count};
+
+	intent.checksum = dh_intent_checksum(&intent, heap->log.seed);
+	return store_intent(heap, traffic, &intent);
+}
+
+static int clear_intent(struct daxheap *heap, struct dh_traffic *traffic)
+{
+	static const struct dh_intent none;
+
+	return store_intent(heap, traffic, &none);
+}
+
+/* --- one run --- */
+
+/*
+ * The one door to a punch or truncate of the file: behind it no I/O of the heap is in flight.
+ * @left: as of dh_bounded_cut().
+ */
+static int take_away(struct daxheap *heap, const struct dh_run *run, uint64_t deadline,
+		     struct dh_bounded **left)
+{
+	const struct dh_cut cut = {
+		.fd = heap->mapping.fd,
+		.is_tail = run->is_tail,
+		.offset = run->first * DH_CHUNK_SIZE,
+		.size = run->count * DH_CHUNK_SIZE,
+	};
+	int err = dh_gate_close(&heap->gate, deadline);
+
+	if (err)
+		return err;
+	assert(dh_faulty(DH_FAULT_NO_GATE) || dh_gate_is_closed(&heap->gate));
+	if (run->is_tail)
+		err = dh_mapping_hide(&heap->mapping, cut.offset);
+	if (!err)
+		err = dh_bounded_cut(&cut, deadline, left);
+	if (run->is_tail && err && !*left)
+		dh_mapping_show(&heap->mapping);
+	dh_gate_open(&heap->gate);
+	if (!err)
+		dh_mapping_changed(run->is_tail ? DH_FILE_CUT : DH_FILE_PUNCHED, cut.offset,
+				   cut.size);
+	return err;
+}
+
+/* Everything but the intent; the run is taken. */
+static int free_run(struct daxheap *heap, struct dh_traffic *traffic, const struct dh_run *run,
+		    uint64_t deadline, struct dh_bounded **left)
+{
+	const uint64_t before = dh_mapping_space(&heap->mapping);
+	uint64_t after;
+	int err = 0;
+
+	if (dh_faulty(DH_FAULT_TRIM_EARLY))
+		err = take_away(heap, run, deadline, left);
+	if (!err)
+		err = dh_spare_clear(&heap->space, traffic, run);
+	if (!err && !dh_faulty(DH_FAULT_TRIM_EARLY))
+		err = take_away(heap, run, deadline, left);
+	if (!err)
+		err = dh_mapping_sync(&heap->mapping);
+	after = dh_mapping_space(&heap->mapping);
+	if (!err && after < before)
+		atomic_fetch_add(&heap->trim.trimmed, before - after);
+	return err;
+}
+
+static int trim_run(struct daxheap *heap, struct dh_traffic *traffic, const struct dh_run *run,
+		    uint64_t deadline)
+{
+	struct dh_bounded *left = NULL;
+	int err = dh_faulty(DH_FAULT_TRIM_BEFORE_HORIZON) ? 0 :
+			  dh_log_advance(&heap->log, traffic, run->seq);
+
+	if (!err)
+		err = declare(heap, traffic, run);
+	if (!err)
+		err = free_run(heap, traffic, run, deadline, &left);
+	if (left) {
+		heap->trim.left = left;
+		heap->trim.left_run = *run;
+		dh_spare_abandon(&heap->space, run);
+		return err;
+	}
+	dh_spare_give(&heap->space, run, !err);
+	/* After an error they are free all the same, and counted: nothing is to be finished. */
+	if (err)
+		clear_intent(heap, traffic);
+	else
+		err = clear_intent(heap, traffic);
+	return err;
+}
+
+/* --- a trim --- */
+
+static int begin(struct daxheap *heap, uint64_t deadline)
+{
+	for (unsigned round = 0; !dh_trylock(&heap->trim.lock); round++) {
+		if (dh_now_ns() >= deadline)
+			return dh_fail(ETIMEDOUT, "another thread trims the pool: try again");
+		dh_wait(round);
+	}
+	return 0;
+}
+
+/* What the kernel had not finished in time is over now, or nothing can be trimmed. */
+static int take_up_left(struct daxheap *heap)
+{
+	struct dh_trim *trim = &heap->trim;
+
+	if (!trim->left)
+		return 0;
+	if (!dh_bounded_over(trim->left))
+		return dh_fail(ETIMEDOUT, "what the kernel was told to give back by an earlier "
+			       "call is still under way: try again later");
+	trim->left = NULL;
+	if (trim->left_run.is_tail)
+		dh_mapping_show(&heap->mapping);
+	dh_spare_give_left(&heap->space, &trim->left_run);
+	return 0;
+}
+
+/* In chunks of [@from, @to); @keep spare ones stay. */
+static int trim_all(struct daxheap *heap, struct dh_traffic *traffic, uint64_t from, uint64_t to,
+		    uint64_t keep, uint64_t deadline)
+{
+	struct dh_run run;
+	int err = 0;
+
+	while (!err && dh_spare_take(&heap->space, from, to, keep, &run)) {
+		if (dh_now_ns() < deadline) {
+			err = trim_run(heap, traffic, &run, deadline);
+		} else {
+			dh_spare_give(&heap->space, &run, false);
+			err = dh_fail(ETIMEDOUT, "not all of the free space could be given back "
+				      "in time: give the trim more");
+		}
+		to = run.first;
+	}
+	return err;
+}
+
+static int check_trimmable(const struct daxheap *heap, unsigned time_limit_ms)
+{
+	if (!time_limit_ms)
+		return dh_fail(EINVAL, "a trim needs a time limit of 1 ms at least");
+	if (heap->mapping.is_device)
+		return dh_fail(EOPNOTSUPP, "a device has no file system to give space back to");
+	return 0;
+}
+
+DAXHEAP_API int daxheap_trim(struct daxheap *heap, uint64_t keep_bytes, unsigned time_limit_ms,
+			     uint64_t *freed_bytes)
+{
+	uint64_t deadline = dh_now_ns() + time_limit_ms * NS_PER_MS, before;
+	int err;
+	struct dh_cache *cache = dh_cache_of(heap, &err);
+
+	if (!cache)
+		return err;
+	err = check_trimmable(heap, time_limit_ms);
+	if (!err)
+		err = begin(heap, deadline);
+	if (err)
+		return err;
+	before = atomic_load(&heap->trim.trimmed);
+	dh_cache_reclaim(cache);
+	err = take_up_left(heap);
+	if (!err)
+		err = dh_spare_find(&heap->space, heap->media.first_chunk,
+				    heap->media.chunks, deadline);
+	if (!err)
+		err = trim_all(heap, &cache->traffic, heap->media.first_chunk,
+			       heap->media.chunks, dh_spare_chunks(keep_bytes), deadline);
+	if (!err && freed_bytes)
+		*freed_bytes = atomic_load(&heap->trim.trimmed) - before;
+	dh_unlock(&heap->trim.lock);
+	return err;
+}
+
+/* --- by policy --- */
+
+static uint64_t reserve_of(struct daxheap *heap)
+{
+	uint64_t spare = dh_spare_count(&heap->space) * DH_CHUNK_SIZE;
+	uint64_t space = dh_mapping_space(&heap->mapping);
+	uint64_t used = space > spare ? space - spare : 0;
+
+	return dh_spare_chunks(dh_max(heap->trim.keep_bytes,
+				      used / 100 * heap->trim.keep_percent));
+}
+
+/* Not for each chunk, when the reserve is large. */
+static void set_due(struct daxheap *heap, uint64_t reserve)
+{
+	dh_spare_set_due(&heap->space, reserve + 1 + reserve / 8);
+}
+
+void dh_trim_by_policy(struct daxheap *heap, struct dh_traffic *traffic)
+{
+	struct dh_trim *trim = &heap->trim;
+	uint64_t reserve;
+	int err;
+
+	/* Who trims at the moment, or sets the policy, sees to it. */
+	if (!dh_trylock(&trim->lock))
+		return;
+	atomic_store_explicit(&heap->trim_due, false, memory_order_relaxed);
+	if (trim->keep_bytes == DAXHEAP_KEEP_ALL) {
+		dh_unlock(&trim->lock);
+		return;
+	}
+	reserve = reserve_of(heap);
+	err = take_up_left(heap);
+	if (!err)
+		err = trim_all(heap, traffic, heap->media.first_chunk, heap->media.chunks, reserve,
+			       dh_now_ns() + trim->time_limit_ms * NS_PER_MS);
+	/* When it can't be done now, it is not tried again at once. */
+	set_due(heap, err ? dh_max(reserve, dh_spare_count(&heap->space)) + 16 : reserve);
+	dh_unlock(&trim->lock);
+}
+
+DAXHEAP_API int daxheap_set_trim_policy(struct daxheap *heap, uint64_t keep_bytes,
+					unsigned keep_percent, unsigned time_limit_ms)
+{
+	int err = dh_check_writable(heap);
+
+	if (!err)
+		err = check_trimmable(heap, time_limit_ms);
+	if (err)
+		return err;
+	dh_lock(&heap->trim.lock);
+	heap->trim.keep_bytes = keep_bytes;
+	heap->trim.keep_percent = keep_percent;
+	heap->trim.time_limit_ms = time_limit_ms;
+	if (keep_bytes == DAXHEAP_KEEP_ALL)
+		dh_spare_set_due(&heap->space, UINT64_MAX);
+	else
+		set_due(heap, reserve_of(heap));
+	dh_unlock(&heap->trim.lock);
+	return 0;
+}
+
+/* --- open, close --- */
+
+void dh_trim_init(struct daxheap *heap)
+{
+	dh_lock_init(&heap->trim.lock, DH_RANK_TRIM);
+	heap->trim.keep_bytes = DAXHEAP_KEEP_ALL;
+}
+
+int dh_trim_finish(struct daxheap *heap)
+{
+	struct dh_intent intent;
+	uint64_t to, deadline = dh_now_ns() + FINISH_NS;
+	int err;
+
+	memcpy(&intent, heap->base + DH_INTENT_OFFSET, sizeof(intent));
+	if (intent.checksum != dh_intent_checksum(&intent, heap->log.seed) ||
+	    intent.first < heap->media.first_chunk || intent.first >= heap->media.chunks ||
+	    intent.count > heap->media.chunks - intent.first)
+		return 0;
+	if (dh_faulty(DH_FAULT_FORGET_INTENT))
+		return clear_intent(heap, &heap->traffic);
+	to = intent.first + intent.count;
+	err = dh_spare_find(&heap->space, intent.first, to, deadline);
+	if (!err)
+		err = trim_all(heap, &heap->traffic, intent.first, to, 0, deadline);
+	if (!err)
+		err = clear_intent(heap, &heap->traffic);
+	/* The pool is as good without: a trim finds what is left. */
+	return err == -EIO ? err : 0;
+}
+
+void dh_trim_close(struct daxheap *heap)
+{
+	heap->mapping.busy = !dh_bounded_over(heap->trim.left);
+	if (heap->mapping.busy)
+		dh_bounded_forget(heap->trim.left);
+}

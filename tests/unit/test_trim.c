@@ -1,0 +1,547 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Space goes back to the file system: what was free, all of it, and nothing else. */
+#include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bounded.h"
+#include "heap.h"
+#include "pool.h"
+#include "tree.h"
+
+TestSuite(trim, .fini = pool_cleanup, .timeout = 120);
+
+#define LIMIT_MS 60000u
+
+static uint64_t file_bytes(void)
+{
+	struct stat st;
+
+	cr_assert_eq(stat(pool_path("pool"), &st), 0);
+	return (uint64_t)st.st_blocks * 512;
+}
+
+static uint64_t file_length(void)
+{
+	struct stat st;
+
+	cr_assert_eq(stat(pool_path("pool"), &st), 0);
+	return (uint64_t)st.st_size;
+}
+
+/* The file takes less by what the call says, to the block. */
+static uint64_t trim(struct daxheap *heap, uint64_t keep)
+{
+	uint64_t before = file_bytes(), freed = UINT64_MAX;
+
+	must(daxheap_trim(heap, keep, LIMIT_MS, &freed));
+	cr_assert_eq(before - file_bytes(), freed, "%llu less, said to be %llu",
+		     (unsigned long long)(before - file_bytes()), (unsigned long long)freed);
+	return freed;
+}
+
+static bool is_hole(uint64_t chunk)
+{
+	int fd = open(pool_path("pool"), O_RDONLY | O_CLOEXEC);
+	off_t start = (off_t)(chunk * DH_CHUNK_SIZE), data = lseek(fd, start, SEEK_DATA);
+
+	close(fd);
+	return data < 0 || data >= start + (off_t)DH_CHUNK_SIZE;
+}
+
+static void check_clean(void)
+{
+	cr_assert_eq(daxheap_check(pool_path("pool"), 0, NULL, NULL), 0, "%s",
+		     daxheap_errormsg());
+}
+
+static bool all_is(const void *block, size_t size, unsigned char byte)
+{
+	const unsigned char *bytes = block;
+
+	for (size_t i = 0; i < size; i++)
+		if (bytes[i] != byte)
+			return false;
+	return true;
+}
+
+Test(trim, of_a_new_pool)
+{
+	struct daxheap *heap = pool_create("pool", POOL_SIZE);
+
+	cr_assert_eq(trim(heap, 0), 0);
+	cr_assert_eq(file_length(), 2 * MiB);
+	daxheap_close(heap);
+}
+
+Test(trim, what_is_free_and_nothing_else)
+{
+	static const char *const names[] = {"a", "b", "c", "d", "e"};
+	struct daxheap *heap = pool_create("pool", 64 * MiB);
+	struct daxheap_info info;
+
+	for (unsigned i = 0; i < 5; i++)
+		pool_publish(heap, pool_root(heap, names[i]), 4 * MiB, (int)i + 1);
+	cr_assert_eq(file_length(), 22 * MiB);
+	cr_assert_eq(trim(heap, 0), 0);
+	must(daxheap_free(heap, pool_root(heap, "b")));
+	must(daxheap_free(heap, pool_root(heap, "d")));
+	must(daxheap_free(heap, pool_root(heap, "e")));
+	/* A hole, and a tail. */
+	cr_assert_eq(trim(heap, 0), 12 * MiB);
+	cr_assert_eq(file_length(), 14 * MiB);
+	cr_assert(is_hole(3) && is_hole(4) && !is_hole(5));
+	cr_assert_eq(trim(heap, 0), 0, "once is enough");
+	must(daxheap_get_info(heap, &info));
+	cr_assert_eq(info.length, 14 * MiB);
+	cr_assert_eq(info.trimmed_bytes, 12 * MiB);
+	cr_assert(all_is(daxheap_ptr(heap, *pool_root(heap, "a")), 4 * MiB, 1));
+	cr_assert(all_is(daxheap_ptr(heap, *pool_root(heap, "c")), 4 * MiB, 3));
+	/* And all of it can be used again. */
+	pool_publish(heap, pool_root(heap, "b"), 4 * MiB, 7);
+	pool_publish(heap, pool_root(heap, "d"), 30 * MiB, 8);
+	heap = pool_reopen(heap, "pool");
+	cr_assert_eq(pool_census(heap).blocks, 4);
+	cr_assert(all_is(daxheap_ptr(heap, *pool_root(heap, "b")), 4 * MiB, 7));
+	cr_assert(all_is(daxheap_ptr(heap, *pool_root(heap, "d")), 30 * MiB, 8));
+	daxheap_close(heap);
+	check_clean();
+}
+
+/* Empty spans of the calling thread go too, and its full ones that became empty. */
+Test(trim, spans_that_are_empty)
+{
+	struct daxheap *heap = pool_create("pool", 128 * MiB);
+	daxheap_ref *slots = pool_publish(heap, pool_root(heap, "t"), 100000 * 8, 0);
+	uint64_t full, empty = file_bytes();
+
+	for (unsigned i = 0; i < 50000; i++)
+		pool_publish(heap, &slots[i], 1000, 1);
+	full = file_bytes();
+	cr_assert_gt(full - empty, 45 * MiB);
+	for (unsigned i = 0; i < 50000; i++)
+		if (i % 1000)
+			must(daxheap_free(heap, &slots[i]));
+	/* All spans have a block. */
+	cr_assert_lt(trim(heap, 0), 4 * MiB);
+	for (unsigned i = 0; i < 50000; i += 1000)
+		must(daxheap_free(heap, &slots[i]));
+	trim(heap, 0);
+	cr_assert_leq(file_bytes(), empty + 2 * MiB);
+	cr_assert_eq(pool_census(heap).blocks, 1);
+	daxheap_close(heap);
+	check_clean();
+}
+
+Test(trim, keeps_what_it_is_told_to)
+{
+	struct daxheap *heap = pool_create("pool", 64 * MiB);
+	void *block;
+
+	pool_publish(heap, pool_root(heap, "a"), 2 * MiB, 1);
+	must(daxheap_alloc(heap, 40 * MiB, &block));
+	must(daxheap_cancel(heap, block));
+	cr_assert_eq(trim(heap, UINT64_MAX), 0);
+	cr_assert_eq(trim(heap, 30 * MiB + 1), 8 * MiB);
+	cr_assert_eq(file_length(), 36 * MiB);
+	cr_assert_eq(trim(heap, 10 * MiB), 22 * MiB);
+	cr_assert_eq(file_length(), 14 * MiB);
+	cr_assert_eq(trim(heap, 0), 10 * MiB);
+	cr_assert_eq(file_length(), 4 * MiB);
+	daxheap_close(heap);
+	check_clean();
+}
+
+/* Chunks that were freed in an earlier life, and not looked at in this one. */
+Test(trim, what_an_earlier_life_freed)
+{
+	struct daxheap *heap = pool_create("pool", 64 * MiB);
+	daxheap_ref *slots = pool_publish(heap, pool_root(heap, "t"), 10000 * 8, 0);
+
+	for (unsigned i = 0; i < 20; i++)
+		pool_publish(heap, &slots[i], MiB, (int)i);
+	pool_publish(heap, pool_root(heap, "huge"), 5 * MiB, 1);
+	pool_publish(heap, pool_root(heap, "last"), 3 * MiB, 2);
+	must(daxheap_free(heap, pool_root(heap, "huge")));
+	for (unsigned i = 0; i < 20; i++)
+		must(daxheap_free(heap, &slots[i]));
+	heap = pool_reopen(heap, "pool");
+	trim(heap, 0);
+	cr_assert_leq(file_bytes(), (2 + 2 + 4) * MiB);
+	cr_assert(all_is(daxheap_ptr(heap, *pool_root(heap, "last")), 3 * MiB, 2));
+	cr_assert_eq(pool_census(heap).blocks, 2);
+	daxheap_close(heap);
+	check_clean();
+}
+
+Test(trim, a_pool_of_many_runs)
+{
+	enum { COUNT = 300 };
+	struct daxheap *heap = pool_create("pool", UINT64_C(1) << 30);
+	daxheap_ref *slots = pool_publish(heap, pool_root(heap, "t"), COUNT * 8, 0);
+	uint64_t random = test_seed(), chunks = 0;
+	void *block;
+
+	for (unsigned i = 0; i < COUNT; i++) {
+		must(daxheap_alloc(heap, 2 * MiB, &block));
+		*(uint64_t *)block = i;
+		must(daxheap_persist(heap, block, 8));
+		must(daxheap_publish(heap, &slots[i], block));
+	}
+	for (unsigned round = 0; round < 4; round++) {
+		for (unsigned i = 0; i < COUNT; i++)
+			if (slots[i] && tree_random(&random) % 3 == 0) {
+				must(daxheap_free(heap, &slots[i]));
+				chunks++;
+			}
+		if (round % 2)
+			heap = pool_reopen(heap, "pool");
+		slots = daxheap_ptr(heap, *pool_root(heap, "t"));
+		cr_assert_eq(trim(heap, 0), chunks * DH_CHUNK_SIZE);
+		chunks = 0;
+		for (unsigned i = 0; i < COUNT; i++)
+			if (slots[i])
+				cr_assert_eq(*(uint64_t *)daxheap_ptr(heap, slots[i]), i);
+	}
+	daxheap_close(heap);
+	check_clean();
+}
+
+/* What the log still has to replay when the pool is opened names no block that is gone. */
+Test(trim, then_a_crash)
+{
+	struct daxheap *heap = pool_create("pool", 64 * MiB);
+
+	for (unsigned i = 0; i < 10; i++) {
+		pool_publish(heap, pool_root(heap, "a"), 1000, 1);
+		pool_publish(heap, pool_root(heap, "b"), 3 * MiB, 1);
+		must(daxheap_free(heap, pool_root(heap, "a")));
+		must(daxheap_free(heap, pool_root(heap, "b")));
+		cr_assert_gt(trim(heap, 0), 0);
+		pool_copy("pool", "copy");
+		cr_assert_eq(daxheap_check(pool_path("copy"), 0, NULL, NULL), 0);
+		daxheap_close(pool_open("copy", 0));
+	}
+	daxheap_close(heap);
+}
+
+Test(trim, errors)
+{
+	struct daxheap *heap = pool_create("pool", POOL_SIZE);
+	uint64_t freed = 5;
+	int status;
+	pid_t pid;
+
+	must_fail(EINVAL, daxheap_trim(heap, 0, 0, &freed));
+	must_fail(EINVAL, daxheap_set_trim_policy(heap, 0, 0, 0));
+	must(daxheap_trim(heap, 0, 1000, NULL));
+	pid = fork();
+	if (!pid)
+		_exit(daxheap_trim(heap, 0, 1000, &freed) == -EPERM &&
+		      daxheap_set_trim_policy(heap, 0, 0, 1) == -EPERM ? 0 : 1);
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert_eq(status, 0);
+	daxheap_close(heap);
+	heap = pool_open("pool", DAXHEAP_READ_ONLY);
+	must_fail(EROFS, daxheap_trim(heap, 0, 1000, &freed));
+	must_fail(EROFS, daxheap_set_trim_policy(heap, 0, 0, 1));
+	cr_assert_eq(freed, 5);
+	daxheap_close(heap);
+}
+
+/* --- the time limit: what waits here stands for the kernel that waits for a pin --- */
+
+static sem_t waits, go_on;
+
+static void wait_in_kernel(void)
+{
+	sem_post(&waits);
+	while (sem_wait(&go_on))
+		;
+}
+
+static void wait_without_end(void)
+{
+	int was;
+
+	/* As in a wait that no signal ends. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &was);
+	wait_in_kernel();
+	pthread_setcancelstate(was, &was);
+}
+
+static struct daxheap *pool_with_free_space(void)
+{
+	struct daxheap *heap = pool_create("pool", 64 * MiB);
+	void *block;
+
+	pool_publish(heap, pool_root(heap, "a"), 2 * MiB, 1);
+	must(daxheap_alloc(heap, 10 * MiB, &block));
+	pool_publish(heap, pool_root(heap, "b"), 2 * MiB, 2);
+	must(daxheap_cancel(heap, block));
+	sem_init(&waits, 0, 0);
+	sem_init(&go_on, 0, 0);
+	return heap;
+}
+
+static void use_all(struct daxheap *heap)
+{
+	pool_publish(heap, pool_root(heap, "c"), 10 * MiB, 3);
+	pool_publish(heap, pool_root(heap, "d"), 40 * MiB, 4);
+	cr_assert(all_is(daxheap_ptr(heap, *pool_root(heap, "a")), 2 * MiB, 1));
+	cr_assert(all_is(daxheap_ptr(heap, *pool_root(heap, "b")), 2 * MiB, 2));
+	cr_assert(all_is(daxheap_ptr(heap, *pool_root(heap, "c")), 10 * MiB, 3));
+	cr_assert(all_is(daxheap_ptr(heap, *pool_root(heap, "d")), 40 * MiB, 4));
+}
+
+static void on_signal(int number)
+{
+	(void)number;
+}
+
+Test(trim, the_wait_ends_at_the_limit)
+{
+	struct daxheap *heap = pool_with_free_space();
+	uint64_t freed = 5;
+
+	/* The application's signals are not what ends it. */
+	signal(SIGALRM, on_signal);
+	alarm(1);
+	for (unsigned tail = 0; tail < 2; tail++) {
+		dh_bounded_wait = wait_in_kernel;
+		must_fail(ETIMEDOUT, daxheap_trim(heap, 0, 100, &freed));
+		must_say("pinned");
+		cr_assert_eq(freed, 5);
+		dh_bounded_wait = NULL;
+		cr_assert_eq(trim(heap, 0), (tail ? 12 : 10) * MiB);
+		if (tail)
+			break;
+		pool_publish(heap, pool_root(heap, "c"), 10 * MiB, 3);
+		must(daxheap_free(heap, pool_root(heap, "c")));
+		must(daxheap_free(heap, pool_root(heap, "b")));
+	}
+	pool_publish(heap, pool_root(heap, "b"), 2 * MiB, 2);
+	use_all(heap);
+	daxheap_close(heap);
+	check_clean();
+}
+
+/* A call that can't be ended keeps its chunks out of use until it is over. */
+Test(trim, a_wait_that_nothing_ends)
+{
+	struct daxheap *heap = pool_with_free_space();
+	uint64_t live = pool_census(heap).blocks, freed;
+	void *block;
+
+	dh_bounded_wait = wait_without_end;
+	must_fail(ETIMEDOUT, daxheap_trim(heap, 0, 100, &freed));
+	dh_bounded_wait = NULL;
+	must_fail(ETIMEDOUT, daxheap_trim(heap, 0, 100, &freed));
+	must_say("earlier");
+	/* Not where the hole may yet be punched. */
+	must(daxheap_alloc(heap, 4 * MiB, &block));
+	cr_assert_geq(daxheap_ref_of(heap, block), 16 * MiB);
+	must(daxheap_cancel(heap, block));
+	must_fail(ENOMEM, daxheap_alloc(heap, 50 * MiB, &block));
+	cr_assert_eq(pool_census(heap).blocks, live);
+	sem_post(&go_on);
+	while (daxheap_trim(heap, 0, LIMIT_MS, &freed))
+		usleep(1000);
+	cr_assert(is_hole(2) && is_hole(6));
+	use_all(heap);
+	daxheap_close(heap);
+	check_clean();
+}
+
+/* Then the pool stays locked when it is closed, as what is to come would hit another's data. */
+Test(trim, a_wait_that_outlives_the_heap)
+{
+	struct daxheap *heap = pool_with_free_space(), *other;
+	uint64_t freed;
+
+	dh_bounded_wait = wait_without_end;
+	must_fail(ETIMEDOUT, daxheap_trim(heap, 0, 100, &freed));
+	dh_bounded_wait = NULL;
+	daxheap_close(heap);
+	must_fail(EBUSY, daxheap_open(pool_path("pool"), 0, &other));
+	sem_post(&go_on);
+	while (daxheap_open(pool_path("pool"), 0, &other))
+		usleep(1000);
+	cr_assert(is_hole(2) && is_hole(6));
+	use_all(other);
+	daxheap_close(other);
+}
+
+/* --- threads --- */
+
+struct shared {
+	struct daxheap *heap;
+	daxheap_ref *slots;
+	atomic_bool done;
+};
+
+enum { THREADS = 4, SLOTS = 200 };
+
+static void *churn(void *arg)
+{
+	struct shared *shared = arg;
+	static atomic_uint next;
+	unsigned me = atomic_fetch_add(&next, 1) % THREADS;
+	uint64_t random = me + 1;
+
+	for (unsigned i = 0; i < 6000; i++) {
+		daxheap_ref *slot = &shared->slots[me * SLOTS + tree_random(&random) % SLOTS];
+		size_t size = tree_random(&random) % 50 ? 1 + tree_random(&random) % 60000 :
+							  2 * MiB + tree_random(&random) % (4 * MiB);
+		unsigned char *block;
+
+		if (*slot) {
+			block = daxheap_ptr(shared->heap, *slot);
+			cr_assert_eq(block[0], (unsigned char)(*slot / 16));
+			must(daxheap_free(shared->heap, slot));
+			continue;
+		}
+		must(daxheap_alloc(shared->heap, size, (void **)&block));
+		block[0] = block[size - 1] = (unsigned char)(daxheap_ref_of(shared->heap, block) / 16);
+		must(daxheap_persist(shared->heap, block, 1));
+		must(daxheap_publish(shared->heap, slot, block));
+	}
+	return NULL;
+}
+
+static void *trim_again_and_again(void *arg)
+{
+	struct shared *shared = arg;
+
+	while (!atomic_load(&shared->done))
+		must(daxheap_trim(shared->heap, 0, LIMIT_MS, NULL));
+	return NULL;
+}
+
+static void run_threads(bool by_policy)
+{
+	struct shared shared = {.heap = pool_create("pool", UINT64_C(1) << 30)};
+	struct daxheap_info info;
+	pthread_t threads[THREADS], trimmers[2];
+	struct census census;
+
+	shared.slots = pool_publish(shared.heap, pool_root(shared.heap, "t"),
+				    THREADS * SLOTS * 8, 0);
+	if (by_policy)
+		must(daxheap_set_trim_policy(shared.heap, 8 * MiB, 10, LIMIT_MS));
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_create(&threads[i], NULL, churn, &shared);
+	for (unsigned i = 0; i < 2 && !by_policy; i++)
+		pthread_create(&trimmers[i], NULL, trim_again_and_again, &shared);
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	atomic_store(&shared.done, true);
+	for (unsigned i = 0; i < 2 && !by_policy; i++)
+		pthread_join(trimmers[i], NULL);
+	must(daxheap_get_info(shared.heap, &info));
+	cr_assert_gt(info.trimmed_bytes, 0);
+	for (unsigned i = 0; i < THREADS * SLOTS; i++)
+		if (shared.slots[i])
+			cr_assert_eq(*(unsigned char *)daxheap_ptr(shared.heap, shared.slots[i]),
+				     (unsigned char)(shared.slots[i] / 16));
+	census = pool_census(shared.heap);
+	shared.heap = pool_reopen(shared.heap, "pool");
+	cr_assert_eq(pool_census(shared.heap).blocks, census.blocks);
+	trim(shared.heap, 0);
+	daxheap_close(shared.heap);
+	check_clean();
+}
+
+Test(trim, while_threads_are_at_work)
+{
+	run_threads(false);
+}
+
+Test(trim, by_policy_while_threads_are_at_work)
+{
+	run_threads(true);
+}
+
+/* One that finds no other space waits for what is being given back. */
+static void *alloc_all(void *arg)
+{
+	void *block;
+
+	must(daxheap_alloc(arg, 10 * MiB, &block));
+	return block;
+}
+
+static void *trim_once(void *arg)
+{
+	must(daxheap_trim(arg, 0, LIMIT_MS, NULL));
+	return NULL;
+}
+
+Test(trim, who_needs_the_space_waits)
+{
+	struct daxheap *heap = pool_create("pool", 16 * MiB);
+	pthread_t trimmer, other;
+	void *block;
+
+	must(daxheap_alloc(heap, 10 * MiB, &block));
+	pool_publish(heap, pool_root(heap, "a"), 4 * MiB, 1);
+	must(daxheap_cancel(heap, block));
+	sem_init(&waits, 0, 0);
+	sem_init(&go_on, 0, 0);
+	dh_bounded_wait = wait_in_kernel;
+	pthread_create(&trimmer, NULL, trim_once, heap);
+	while (sem_wait(&waits))
+		;
+	pthread_create(&other, NULL, alloc_all, heap);
+	sem_post(&go_on);
+	pthread_join(trimmer, NULL);
+	pthread_join(other, &block);
+	cr_assert_eq(daxheap_ref_of(heap, block), 2 * MiB);
+	memset(block, 1, 10 * MiB);
+	daxheap_close(heap);
+}
+
+/* --- the policy --- */
+
+Test(trim, by_policy)
+{
+	struct daxheap *heap = pool_create("pool", 256 * MiB);
+	daxheap_ref *slots = pool_publish(heap, pool_root(heap, "t"), 1000, 0);
+	struct daxheap_info info;
+
+	for (unsigned i = 0; i < 50; i++)
+		pool_publish(heap, &slots[i], 2 * MiB, 1);
+	must(daxheap_set_trim_policy(heap, 20 * MiB, 0, LIMIT_MS));
+	for (unsigned i = 0; i < 50; i++)
+		must(daxheap_free(heap, &slots[i]));
+	/* Ten in reserve, and one that is not worth a trim yet. */
+	cr_assert_leq(file_bytes(), (2 + 2 + 20 + 4) * MiB);
+	cr_assert_geq(file_bytes(), (2 + 20) * MiB);
+	must(daxheap_get_info(heap, &info));
+	cr_assert_geq(info.trimmed_bytes, 76 * MiB);
+	must(daxheap_set_trim_policy(heap, DAXHEAP_KEEP_ALL, 0, LIMIT_MS));
+	for (unsigned i = 0; i < 50; i++)
+		pool_publish(heap, &slots[i], 2 * MiB, 1);
+	for (unsigned i = 0; i < 50; i++)
+		must(daxheap_free(heap, &slots[i]));
+	cr_assert_geq(file_bytes(), 100 * MiB);
+	/* A share: of 80 MiB in use 25 percent. */
+	for (unsigned i = 0; i < 50; i++)
+		pool_publish(heap, &slots[i], 2 * MiB, 1);
+	must(daxheap_set_trim_policy(heap, 0, 25, LIMIT_MS));
+	for (unsigned i = 49; i >= 40; i--)
+		must(daxheap_free(heap, &slots[i]));
+	cr_assert_geq(file_bytes(), 100 * MiB);
+	for (unsigned i = 39; i >= 20; i--)
+		must(daxheap_free(heap, &slots[i]));
+	cr_assert_leq(file_bytes(), (2 + 2 + 40 + 10 + 4) * MiB);
+	daxheap_close(heap);
+	check_clean();
+}
