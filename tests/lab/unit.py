@@ -136,6 +136,18 @@ class Sources(Case):
         self.says("--kernel BUILD-TREE", apt.lab_sources, self.machine())
 
 
+class AptFolder(Case):
+    def test_a_config_that_says_the_same_is_not_written_again(self):
+        """Or another daxlab's apt finds none at that moment, and takes the machine's lists."""
+        path = self.folder / "apt.conf"
+        apt._write_if_changed(path, "a")
+        with open(path) as reader:
+            apt._write_if_changed(path, "a")
+            self.assertEqual(os.fstat(reader.fileno()).st_ino, path.stat().st_ino)
+            apt._write_if_changed(path, "b")
+            self.assertEqual((reader.read(), path.read_text()), ("a", "b"))
+
+
 class FakeApt:
     """An archive: {name: size in MB}."""
 

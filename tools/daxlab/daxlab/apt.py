@@ -149,6 +149,16 @@ class Package:
         self.depends = fields.get("depends", "")
 
 
+def _write_if_changed(path, text):
+    """Another daxlab's apt may be reading the file, and with half of it, or none, would answer
+    from the machine's own lists."""
+    if path.exists() and path.read_text() == text:
+        return
+    new = path.with_name(path.name + ".new")
+    new.write_text(text)
+    new.replace(path)
+
+
 class Apt:
     """apt over a folder of ours."""
 
@@ -166,10 +176,10 @@ class Apt:
         sources = lab_sources(machine_entries(self.etc))
         for folder in ("lists/partial", "cache/archives/partial", "state"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
-        (self.root / "debian.sources").write_text(sources)
+        _write_if_changed(self.root / "debian.sources", sources)
         # Dropping from root to a user of apt's own would need a folder that user can enter.
         user = "root" if os.geteuid() == 0 else ""
-        (self.root / "apt.conf").write_text(_CONFIG.format(root=self.root, user=user))
+        _write_if_changed(self.root / "apt.conf", _CONFIG.format(root=self.root, user=user))
 
     def update(self, force=False):
         """Lists not older than a day. Offline, old lists are better than none."""
