@@ -25,6 +25,9 @@
  * longer, durably, before a word anywhere tells of what is new.  So a chunk behind the end is
  * free, or the file was truncated by somebody else; a part of a chunk counts as none of it.
  *
+ * On device DAX create makes zero what is zero in a new file: all in front of first_chunk, and the
+ * header of each chunk.
+ *
  * What the media is trusted with: an aligned store of 8 bytes is atomic, and nothing
  * else is.  A line may be torn between its words, and any store that was not flushed and
  * fenced may or may not be there.  Each structure below can therefore be judged alone:
