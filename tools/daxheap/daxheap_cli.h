@@ -28,6 +28,7 @@ int cli_info(const struct cli_args *args);
 int cli_check(const struct cli_args *args);
 int cli_ls(const struct cli_args *args);
 int cli_stat(const struct cli_args *args);
+int cli_doctor(const struct cli_args *args);
 
 /* Prints daxheap_errormsg() behind the program's name; the exit status for @err, a class
  * of sysexits.h as the man page lists them. */

@@ -74,6 +74,11 @@ static const struct verb verbs[] = {
 	 "Tell what is in use and what is free, by size class."
 	 "\v  daxheap stat /mnt/pmem/pool\n  daxheap stat --json /mnt/pmem/pool",
 	 1, 1, json_options, cli_stat},
+	{"doctor", "PATH",
+	 "Tell what a heap at PATH gets (a pool, file, folder, mount point or device): durability "
+	 "by cache-line flushes, huge pages, long-term pins; what hinders, and what to do."
+	 "\v  daxheap doctor /mnt/pmem\n  daxheap doctor --json /dev/pmem0",
+	 1, 1, json_options, cli_doctor},
 };
 #define VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -147,7 +152,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case ARGP_KEY_END:
 		if ((int)state->arg_num < verb->args_min)
-			argp_error(state, "POOL is missing");
+			argp_error(state, "%.*s is missing", (int)strcspn(verb->args, " "),
+				   verb->args);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -164,6 +170,7 @@ static int usage(FILE *to, int status)
 	      "  check POOL         find damage; --repair puts right what can be\n"
 	      "  ls POOL            the live blocks, by tag or size\n"
 	      "  stat POOL          what is in use and what is free, by size class\n"
+	      "  doctor PATH        what a heap there gets, what hinders, and what to do\n"
 	      "\n"
 	      "daxheap VERB --help tells more; daxheap(1) lists the exit codes.\n", to);
 	return status;
