@@ -6,6 +6,7 @@
 
 #include "cache.h"
 #include "error.h"
+#include "underio.h"
 
 #define EMPTY_UNITS_MAX	64u	/* units of empty spans that a cache keeps */
 #define DEFERRED_MAX	(UINT64_C(1) << 20)	/* bytes that may wait for the horizon */
@@ -214,20 +215,15 @@ int dh_cache_refill(struct dh_cache *cache, unsigned class, uint16_t tag,
 
 /* --- giving back --- */
 
-/* The owner may give the span up at the same time. */
-void dh_cache_release_remote(struct dh_cache *cache, struct dh_span *span, uint64_t index)
-{
-	atomic_fetch_or(&dh_span_remote(span)[index / 64], UINT64_C(1) << index % 64);
-	if (!atomic_load(&span->owner))
-		dh_space_collect_nobodys(&cache->heap->space, span);
-}
-
 void dh_cache_release_other(struct dh_cache *cache, const struct dh_found *found)
 {
-	if (found->span)
-		dh_cache_release_remote(cache, found->span, found->index);
+	if (dh_io_keeps(found))
+		return;
+	if (found->span &&
+	    atomic_load_explicit(&found->span->owner, memory_order_relaxed) == cache)
+		dh_cache_release_own(cache, found);
 	else
-		dh_space_release_huge(&cache->heap->space, found->offset);
+		dh_space_release(&cache->heap->space, found);
 }
 
 static void raise(atomic_uint_fast64_t *to, uint64_t seq)

@@ -108,9 +108,7 @@ bool dh_cache_reclaim(struct dh_cache *cache);
 /* Of a span that may have become empty, or is full no more. */
 void dh_cache_settle(struct dh_cache *cache, struct dh_span *span);
 
-/* A block of a span that is not the cache's own. */
-void dh_cache_release_remote(struct dh_cache *cache, struct dh_span *span, uint64_t index);
-/* The same, or a huge one. */
+/* A block of a span that is not the cache's own or had I/O, or a huge one. */
 void dh_cache_release_other(struct dh_cache *cache, const struct dh_found *found);
 
 /* Stores to a word of `free` of a span of the cache what it is with a block given back. */
@@ -124,22 +122,29 @@ static __always_inline void dh_cache_store_free(struct dh_cache *cache, struct d
 		dh_cache_settle(cache, span);
 }
 
+/* A block of an own span. */
+static __always_inline void dh_cache_release_own(struct dh_cache *cache,
+						 const struct dh_found *found)
+{
+	atomic_uint_fast64_t *word = &found->span->free[found->index / 64];
+
+	dh_cache_store_free(cache, found->span, word,
+			    atomic_load_explicit(word, memory_order_relaxed) |
+				    UINT64_C(1) << found->index % 64);
+}
+
 /* Gives back a block that is neither free nor live. */
 static __always_inline void dh_cache_release(struct dh_cache *cache,
 					     const struct dh_found *found)
 {
-	struct dh_span *span = found->span;
-	atomic_uint_fast64_t *word;
+	const struct dh_span *span = found->span;
 
 	if (__builtin_expect(!span || atomic_load_explicit(&span->owner, memory_order_relaxed) !=
-					      cache, 0)) {
+					      cache ||
+			     atomic_load_explicit(&span->had_io, memory_order_relaxed), 0))
 		dh_cache_release_other(cache, found);
-		return;
-	}
-	word = &span->free[found->index / 64];
-	dh_cache_store_free(cache, span, word,
-			    atomic_load_explicit(word, memory_order_relaxed) |
-				    UINT64_C(1) << found->index % 64);
+	else
+		dh_cache_release_own(cache, found);
 }
 
 /* After an operation that released something. */

@@ -23,6 +23,7 @@ enum dh_fault {
 	DH_FAULT_NO_FREED_RULE,		/* replay stores into blocks that were freed later */
 	DH_FAULT_REUSE_EARLY,		/* spans are formatted before the horizon passed them */
 	DH_FAULT_NO_CONTINUATION,	/* an action's entries are not flushed */
+	DH_FAULT_RELEASE_UNDER_IO,	/* a block is given out again while a device writes it */
 	DH_FAULT_NO_GATE,		/* the gate closes whatever is in flight */
 	DH_FAULT_GROWTH_NOT_SYNCED,	/* the file's new length is not durable before it is used */
 	DH_FAULT_TRIM_EARLY,		/* chunks are punched before their words are durable */

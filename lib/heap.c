@@ -52,6 +52,7 @@ static struct daxheap *new_heap(unsigned flags)
 	memset(heap, 0, sizeof(*heap));
 	heap->flags = flags;
 	heap->id = atomic_fetch_add(&ids, 1) + 1;
+	atomic_init(&heap->holds, 1);
 	heap->fork_generation = atomic_load(&fork_generation);
 	dh_lock_init(&heap->root_lock, DH_RANK_ROOTS);
 	dh_gate_init(&heap->gate);
@@ -248,10 +249,14 @@ DAXHEAP_API int daxheap_open(const char *path, unsigned flags, struct daxheap **
 	return 0;
 }
 
-DAXHEAP_API void daxheap_close(struct daxheap *heap)
+void dh_heap_hold(struct daxheap *heap)
 {
-	/* In a child the mapping is not there, and the lock is the parent's. */
-	if (!heap || dh_check_usable(heap))
+	atomic_fetch_add(&heap->holds, 1);
+}
+
+void dh_heap_drop(struct daxheap *heap)
+{
+	if (atomic_fetch_sub(&heap->holds, 1) > 1)
 		return;
 	/* So that the next open has nothing to replay; if it fails, it will. */
 	if (!(heap->flags & DAXHEAP_READ_ONLY))
@@ -262,6 +267,15 @@ DAXHEAP_API void daxheap_close(struct daxheap *heap)
 	dh_log_close(&heap->log);
 	dh_mapping_close(&heap->mapping);
 	free(heap);
+}
+
+DAXHEAP_API void daxheap_close(struct daxheap *heap)
+{
+	/* In a child the mapping is not there, and the lock is the parent's. */
+	if (!heap || dh_check_usable(heap))
+		return;
+	atomic_store(&heap->closed, true);
+	dh_heap_drop(heap);
 }
 
 DAXHEAP_API int daxheap_get_info(struct daxheap *heap, struct daxheap_info *info)

@@ -44,6 +44,8 @@ struct daxheap {
 	struct dh_space space;
 	struct dh_gate gate;
 	struct dh_trim trim;
+	atomic_uint holds;		/* 1 for the application, 1 for each attached ring */
+	atomic_bool closed;		/* by the application */
 	struct dh_cache *caches;	/* the registry's lock */
 	struct dh_lock root_lock;
 	atomic_uint named_roots;
@@ -65,6 +67,10 @@ static inline bool dh_in_pool(const struct daxheap *heap, const void *at, size_t
 
 	return offset <= heap->sb.size && size <= heap->sb.size - offset;
 }
+
+/* An attached ring holds the heap open; the last who drops it closes it. */
+void dh_heap_hold(struct daxheap *heap);
+void dh_heap_drop(struct daxheap *heap);
 
 /* root.c */
 /* -EBADMSG: a root entry is damaged. */

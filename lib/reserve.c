@@ -128,7 +128,7 @@ static __always_inline bool give_back_reserved(struct daxheap *heap, struct dh_c
 	if (atomic_load_explicit(&span->owner, memory_order_relaxed) == cache)
 		dh_cache_store_free(cache, span, word, free | bit);
 	else
-		dh_cache_release_remote(cache, span, index);
+		dh_space_release_remote(&heap->space, span, index);
 	return true;
 }
 

@@ -394,7 +394,8 @@ void dh_space_give_span(struct dh_space *space, struct dh_span *span)
 	dh_unlock(&space->lock);
 }
 
-void dh_space_collect_nobodys(struct dh_space *space, struct dh_span *span)
+/* After a block was put into the remote words of a span that was nobody's then. */
+static void collect_nobodys(struct dh_space *space, struct dh_span *span)
 {
 	dh_lock(&space->lock);
 	if (!atomic_load(&span->owner) && span->state != DH_SPAN_UNUSED) {
@@ -494,7 +495,7 @@ int dh_space_reserve_huge(struct dh_space *space, struct dh_traffic *traffic, ui
 	}
 }
 
-void dh_space_release_huge(struct dh_space *space, uint64_t offset)
+static void release_huge(struct dh_space *space, uint64_t offset)
 {
 	struct dh_chunk *head = &space->chunks[offset / DH_CHUNK_SIZE];
 	uint64_t last_seq, length;
@@ -514,6 +515,22 @@ void dh_space_release_huge(struct dh_space *space, uint64_t offset)
 	}
 	dh_space_lower_hints(space, offset / DH_CHUNK_SIZE);
 	dh_unlock(&space->lock);
+}
+
+void dh_space_release_remote(struct dh_space *space, struct dh_span *span, uint64_t index)
+{
+	atomic_fetch_or(&dh_span_remote(span)[index / 64], UINT64_C(1) << index % 64);
+	/* The owner may have given the span up at the same time. */
+	if (!atomic_load(&span->owner))
+		collect_nobodys(space, span);
+}
+
+void dh_space_release(struct dh_space *space, const struct dh_found *found)
+{
+	if (found->span)
+		dh_space_release_remote(space, found->span, found->index);
+	else
+		release_huge(space, found->offset);
 }
 
 /* --- open, close --- */
@@ -566,7 +583,7 @@ int dh_space_open(struct dh_space *space, const struct dh_media *media,
 void dh_space_close(struct dh_space *space)
 {
 	struct dh_units *units = atomic_load(&space->units);
-	void **bitmaps = atomic_load(&space->bitmaps);
+	void **kept = atomic_load(&space->kept);
 
 	while (units) {
 		struct dh_units *next = units->next;
@@ -574,11 +591,11 @@ void dh_space_close(struct dh_space *space)
 		free(units);
 		units = next;
 	}
-	while (bitmaps) {
-		void **next = bitmaps[0];
+	while (kept) {
+		void **next = kept[0];
 
-		free(bitmaps);
-		bitmaps = next;
+		free(kept);
+		kept = next;
 	}
 	free_arrays(space);
 }

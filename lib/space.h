@@ -56,7 +56,8 @@ struct dh_span {
 	struct dh_current *current;	/* the owner's: where it takes blocks from here */
 	uint16_t tag;
 	uint8_t class, unit, units;
-	atomic_bool has_live;		/* a block was live here since the span was made */
+	atomic_bool has_live;		/* a block was live here since the span was made, or had I/O */
+	atomic_bool had_io;		/* `io` is there; since the span was made */
 	uint8_t state;			/* the owner's */
 
 	/* The owner's. */
@@ -68,6 +69,7 @@ struct dh_span {
 
 	_Alignas(DH_LINE_SIZE) atomic_uint_fast64_t few_remote;
 	atomic_uint_fast64_t remote_freed_seq;
+	struct dh_io *_Atomic io;	/* see underio.h */
 	/* Under space.lock. */
 	uint64_t chunk;
 	atomic_uint_fast64_t *words;	/* `free` of more blocks: so many in all */
@@ -108,8 +110,19 @@ struct dh_chunk {
 	atomic_bool live;		/* of a huge head */
 	uint8_t space;			/* enum dh_chunk_space; space.lock */
 	uint16_t tag;
+	/* By how many rings its pages are registered: while not 0, they must stay the file's. */
+	atomic_ushort registered;
 	atomic_uint length;		/* of a huge head, in chunks; of a tail, the distance */
+	atomic_uint io;			/* of a huge head; see underio.h */
 	atomic_uint_fast64_t last_seq;
+};
+
+/* A block, live or not, that a byte of the pool lies in. */
+struct dh_found {
+	struct dh_span *span;		/* NULL: a huge one */
+	struct dh_chunk *huge;
+	uint64_t index;			/* in its span */
+	uint64_t offset;
 };
 
 struct dh_span_list {
@@ -136,9 +149,18 @@ struct dh_space {
 	uint64_t due_at;				/* so many are to be given back */
 	atomic_bool *due;				/* told then */
 	/* Memory, freed at close. */
-	void *_Atomic bitmaps;
+	void *_Atomic kept;
 	struct dh_units *_Atomic units;
 };
+
+/* Operations in flight on each block of a span.  Stays until the heap is closed. */
+struct dh_io {
+	uint32_t capacity;
+	atomic_uint count[];
+};
+
+/* Set in the count of a block that was given back, and waits for the last completion. */
+#define DH_IO_FREED (1u << 31)
 
 /* span.c */
 static inline uint32_t dh_units_mask(unsigned unit, unsigned count)
@@ -165,6 +187,8 @@ static inline atomic_uint_fast64_t *dh_span_remote(const struct dh_span *span)
 	return span->free + dh_span_words(span->blocks);
 }
 
+/* Zeroed memory that stays until the heap is closed, since others may look there; NULL: none. */
+void *dh_space_keep(struct dh_space *space, size_t size);
 /* NULL: no memory. */
 struct dh_units *dh_units_new(struct dh_space *space);
 /* A span with all blocks free, nobody's, in no list, and not shown yet.  -ENOMEM. */
@@ -216,10 +240,11 @@ void dh_space_give_span(struct dh_space *space, struct dh_span *span);
 /* Reserves whole chunks. */
 int dh_space_reserve_huge(struct dh_space *space, struct dh_traffic *traffic, uint64_t size,
 			  uint16_t tag, uint64_t *offset);
-void dh_space_release_huge(struct dh_space *space, uint64_t offset);
 
-/* After a block was put into the remote words of a span that was nobody's then. */
-void dh_space_collect_nobodys(struct dh_space *space, struct dh_span *span);
+/* Gives back a block of which the caller does not own the span. */
+void dh_space_release(struct dh_space *space, const struct dh_found *found);
+/* The same, of a span. */
+void dh_space_release_remote(struct dh_space *space, struct dh_span *span, uint64_t index);
 
 /*
  * The number of the block that the byte at @offset lies in, span->blocks or more if in none; and
@@ -251,14 +276,6 @@ static inline bool dh_bit(const atomic_uint_fast64_t *words, uint64_t index)
 {
 	return atomic_load_explicit(&words[index / 64], memory_order_relaxed) >> index % 64 & 1;
 }
-
-/* A block, live or not, that a byte of the pool lies in. */
-struct dh_found {
-	struct dh_span *span;		/* NULL: a huge one */
-	struct dh_chunk *huge;
-	uint64_t index;			/* in its span */
-	uint64_t offset;
-};
 
 /* The span that the byte at @offset, inside the pool, lies in; NULL: none that is loaded. */
 static __always_inline struct dh_span *dh_span_at(const struct dh_space *space, uint64_t offset)
@@ -303,13 +320,20 @@ static __always_inline bool dh_found_live(const struct dh_found *found)
 	return dh_span_live(found->span, found->index);
 }
 
+/* Whether the block, of a span that had I/O or a huge one, waits for a completion, given back. */
+bool dh_found_waits(const struct dh_found *found);
+
 /* In use by somebody: reserved or live. */
 static __always_inline bool dh_found_used(const struct dh_found *found)
 {
-	if (!found->span)
-		return true;
-	return !dh_bit(found->span->free, found->index) &&
-	       !dh_bit(dh_span_remote(found->span), found->index);
+	struct dh_span *span = found->span;
+
+	if (__builtin_expect(!span, 0))
+		return !dh_found_waits(found);
+	if (dh_bit(span->free, found->index) || dh_bit(dh_span_remote(span), found->index))
+		return false;
+	return __builtin_expect(!atomic_load_explicit(&span->had_io, memory_order_relaxed), 1) ||
+	       !dh_found_waits(found);
 }
 
 /* The greatest sequence that freed a block of the span or chunk; see format.h. */

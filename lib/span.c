@@ -76,22 +76,33 @@ bool dh_span_empty(const struct dh_span *span)
 	return true;
 }
 
+void *dh_space_keep(struct dh_space *space, size_t size)
+{
+	/* A line in front for the list of all. */
+	void **memory = aligned_alloc(DH_LINE_SIZE,
+				      (2 * DH_LINE_SIZE - 1 + size) & ~(size_t)(DH_LINE_SIZE - 1));
+
+	if (!memory)
+		return NULL;
+	memset(memory, 0, DH_LINE_SIZE + size);
+	memory[0] = atomic_load(&space->kept);
+	while (!atomic_compare_exchange_weak(&space->kept, &memory[0], memory))
+		;
+	return (char *)memory + DH_LINE_SIZE;
+}
+
 /* Room for the bitmaps in DRAM.  Outgrown ones stay, as somebody may still look there. */
 static int give_words(struct dh_space *space, struct dh_span *span, unsigned blocks)
 {
 	const unsigned words = dh_span_words(blocks);
 
 	if (blocks > 64 && 2 * words > span->words_capacity) {
-		/* A line in front for the list of all. */
-		void **memory = aligned_alloc(DH_LINE_SIZE,
-					      DH_LINE_SIZE + 2 * words * sizeof(uint64_t));
+		atomic_uint_fast64_t *memory =
+			dh_space_keep(space, 2 * words * sizeof(*memory));
 
 		if (!memory)
 			return dh_fail(ENOMEM, "no memory");
-		memory[0] = atomic_load(&space->bitmaps);
-		while (!atomic_compare_exchange_weak(&space->bitmaps, &memory[0], memory))
-			;
-		span->words = (atomic_uint_fast64_t *)((char *)memory + DH_LINE_SIZE);
+		span->words = memory;
 		span->words_capacity = 2 * words;
 	}
 	span->free = blocks > 64 ? span->words : &span->few_free;
@@ -101,6 +112,16 @@ static int give_words(struct dh_space *space, struct dh_span *span, unsigned blo
 		atomic_store(&dh_span_remote(span)[i], 0);
 	}
 	return 0;
+}
+
+/* All counts are 0, as no block is under I/O. */
+static void forget_io(struct dh_span *span, unsigned blocks)
+{
+	const struct dh_io *io = atomic_load(&span->io);
+
+	atomic_store(&span->had_io, false);
+	if (io && io->capacity < blocks)
+		atomic_store(&span->io, NULL);
 }
 
 struct dh_units *dh_units_new(struct dh_space *space)
@@ -128,6 +149,7 @@ int dh_span_make(struct dh_space *space, struct dh_units *units, uint64_t chunk,
 
 	if (give_words(space, span, blocks))
 		return -ENOMEM;
+	forget_io(span, blocks);
 	span->start = chunk * DH_CHUNK_SIZE + first;
 	span->size = (uint32_t)size;
 	span->reciprocal = UINT64_MAX / size + 1;

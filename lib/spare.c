@@ -136,9 +136,11 @@ int dh_spare_find(struct dh_space *space, uint64_t index, uint64_t to, uint64_t 
 	return err;
 }
 
+/* Free, and with no pages that a ring has registered: these would be the file's no more. */
 static bool is_free(struct dh_space *space, uint64_t index)
 {
-	return atomic_load(&space->chunks[index].loaded) && dh_chunk_is_free(space, index);
+	return atomic_load(&space->chunks[index].loaded) && dh_chunk_is_free(space, index) &&
+	       !atomic_load(&space->chunks[index].registered);
 }
 
 /* Grows the run to the front by what is free, and while @spare allows it by what is spare. */

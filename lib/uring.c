@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* io_uring: attachments, and the ends of their operations. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "error.h"
+#include "fault.h"
+#include "underio.h"
+#include "uring.h"
+
+#define ENTRIES_MAX 32768u		/* of a submission queue */
+
+static const char *const kind_names[] = {
+	[DH_OP_NONE] = "",	[DH_OP_READ] = "read",	[DH_OP_WRITE] = "write",
+	[DH_OP_RECV] = "recv",	[DH_OP_SEND] = "send",	[DH_OP_SEND_ZC] = "send_zc",
+};
+
+/* Of any thread. */
+static const struct dh_op *oldest(const struct daxheap_uring *uring)
+{
+	const struct dh_op *found = NULL;
+
+	for (uint32_t i = 0; i < uring->entries; i++) {
+		const struct dh_op *op = &uring->ops[i];
+
+		if (atomic_load(&op->kind) &&
+		    (!found || atomic_load(&op->since_ns) < atomic_load(&found->since_ns)))
+			found = op;
+	}
+	return found;
+}
+
+static void describe(const struct dh_gate_user *user, char *text, size_t size)
+{
+	const struct daxheap_uring *uring = (const struct daxheap_uring *)user;
+	const struct dh_op *op = oldest(uring);
+	unsigned in_flight = atomic_load(&user->in_flight), kind;
+	uint64_t now = dh_now_ns(), since;
+
+	if (!op) {
+		snprintf(text, size, "the ring of fd %d has %u operations in flight",
+			 uring->ring_fd, in_flight);
+		return;
+	}
+	kind = atomic_load(&op->kind);
+	since = atomic_load(&op->since_ns);
+	snprintf(text, size, "the ring of fd %d has %u operations in flight, the oldest a %s of "
+		 "%u bytes at offset %llu of the pool, for %llu ms",
+		 uring->ring_fd, in_flight, kind_names[kind], atomic_load(&op->size),
+		 (unsigned long long)atomic_load(&op->offset),
+		 (unsigned long long)(now > since ? (now - since) / 1000000 : 0));
+}
+
+/* --- attach, detach --- */
+
+static int make_ops(struct daxheap_uring *uring)
+{
+	uring->ops = calloc(uring->entries, sizeof(*uring->ops));
+	if (!uring->ops)
+		return dh_fail(ENOMEM, "no memory for %u operations", uring->entries);
+	for (uint32_t i = 0; i < uring->entries; i++)
+		uring->ops[i].next = i + 1;
+	return 0;
+}
+
+DAXHEAP_API int daxheap_uring_attach(struct daxheap *heap, struct io_uring *ring,
+				     unsigned entries, unsigned flags,
+				     struct daxheap_uring **uring_out)
+{
+	const unsigned known = DAXHEAP_URING_NO_REGISTER | DAXHEAP_URING_NO_FENCE |
+			       DAXHEAP_URING_NO_WAIT;
+	struct daxheap_uring *uring;
+	int err = dh_check_usable(heap);
+
+	if (err)
+		return err;
+	if (flags & ~known)
+		return dh_fail(EINVAL, "unknown flags %#x", flags & ~known);
+	if (entries > ENTRIES_MAX)
+		return dh_fail(EINVAL, "at most %u operations in flight, not %u", ENTRIES_MAX,
+			       entries);
+	if (!(ring->features & IORING_FEAT_NODROP))
+		return dh_fail(EOPNOTSUPP, "the kernel may drop completions of a full queue: "
+			       "Linux 5.5 or later is needed");
+	uring = aligned_alloc(DH_LINE_SIZE, sizeof(*uring));
+	if (!uring)
+		return dh_fail(ENOMEM, "no memory for the attachment");
+	memset(uring, 0, sizeof(*uring));
+	uring->heap = heap;
+	uring->ring = ring;
+	uring->ring_fd = ring->ring_fd;
+	uring->flags = flags;
+	uring->entries = entries ? entries : ring->cq.ring_entries;
+	uring->user.describe = describe;
+	err = make_ops(uring);
+	if (err) {
+		free(uring);
+		return err;
+	}
+	dh_buffers_open(uring);
+	dh_gate_join(&heap->gate, &uring->user);
+	dh_heap_hold(heap);
+	*uring_out = uring;
+	return 0;
+}
+
+DAXHEAP_API int daxheap_uring_detach(struct daxheap_uring *uring)
+{
+	char what[256];
+	int err;
+
+	if (!uring)
+		return 0;
+	err = dh_check_usable(uring->heap);
+	if (err)
+		return err;
+	if (atomic_load(&uring->user.in_flight)) {
+		describe(&uring->user, what, sizeof(what));
+		return dh_fail(EBUSY, "%s: take the completions first", what);
+	}
+	dh_gate_quit(&uring->user);
+	dh_buffers_close(uring);
+	dh_heap_drop(uring->heap);
+	free(uring->ops);
+	free(uring);
+	return 0;
+}
+
+DAXHEAP_API int daxheap_uring_info(struct daxheap_uring *uring, struct daxheap_uring_info *info)
+{
+	int err = dh_check_usable(uring->heap);
+
+	if (err)
+		return err;
+	*info = (struct daxheap_uring_info){
+		.path = uring->buffers.chunks ? DAXHEAP_URING_REGISTERED : DAXHEAP_URING_DIRECT,
+		.reason = uring->buffers.reason,
+		.entries = uring->entries,
+		.in_flight = atomic_load(&uring->user.in_flight),
+		.registered_bytes = uring->buffers.count * DH_CHUNK_SIZE,
+		.through_registered = uring->through_registered,
+		.direct = uring->direct,
+	};
+	return 0;
+}
+
+/* --- completions --- */
+
+/* NULL: not of this attachment. */
+static struct dh_op *op_of(const struct daxheap_uring *uring, uint64_t user_data)
+{
+	uint64_t address = user_data & DH_OP_ADDRESS;
+	uint64_t delta = address - (uintptr_t)uring->ops;
+
+	if (delta >= uring->entries * sizeof(struct dh_op) || delta % sizeof(struct dh_op))
+		return NULL;
+	return &uring->ops[delta / sizeof(struct dh_op)];
+}
+
+/* Whoever wrote, a device or the kernel on another CPU: a flush reaches all caches. */
+static int make_durable(struct daxheap_uring *uring, const struct dh_op *op, size_t size)
+{
+	struct daxheap *heap = uring->heap;
+	struct dh_traffic traffic = {0};
+	int err = 0;
+
+	dh_flush(&heap->persist, &traffic, heap->base + atomic_load(&op->offset), size);
+	if (!(uring->flags & DAXHEAP_URING_NO_FENCE))
+		err = dh_fence(&heap->persist, &traffic);
+	/* Of all attachments. */
+	atomic_fetch_add(&heap->traffic.fences, atomic_load(&traffic.fences));
+	atomic_fetch_add(&heap->traffic.flushed_lines, atomic_load(&traffic.flushed_lines));
+	return err;
+}
+
+static void end(struct daxheap_uring *uring, struct dh_op *op)
+{
+	struct dh_space *space = &uring->heap->space;
+	struct dh_found found = {.span = op->span, .offset = op->block};
+
+	if (found.span)
+		found.index = dh_span_index(found.span, op->block);
+	else
+		found.huge = &space->chunks[op->block / DH_CHUNK_SIZE];
+	atomic_store_explicit(&op->kind, DH_OP_NONE, memory_order_relaxed);
+	op->next = uring->unused;
+	uring->unused = (uint32_t)(op - uring->ops);
+	dh_io_end(space, &found);
+	dh_gate_leave(&uring->user);
+}
+
+DAXHEAP_API int daxheap_uring_complete(struct daxheap_uring *uring,
+				       const struct io_uring_cqe *cqe,
+				       struct daxheap_uring_completion *completion)
+{
+	struct dh_op *op = op_of(uring, cqe->user_data);
+	int err = dh_check_usable(uring->heap);
+	enum dh_op_kind kind;
+
+	if (err)
+		return err;
+	if (!op)
+		return 0;
+	kind = atomic_load_explicit(&op->kind, memory_order_relaxed);
+	if (!kind || op->generation != cqe->user_data >> DH_OP_ADDRESS_BITS)
+		return dh_fail(EINVAL, "the operation of this completion has ended: it was handed "
+			       "over before");
+	completion->data = op->data;
+	completion->result = cqe->res;
+	completion->flags = cqe->flags;
+	if (dh_op_writes_memory(kind) && cqe->res > 0) {
+		err = make_durable(uring, op, (size_t)cqe->res);
+		if (err)
+			completion->result = err;
+	}
+	if (!(cqe->flags & IORING_CQE_F_MORE))
+		end(uring, op);
+	return 1;
+}

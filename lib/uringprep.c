@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* io_uring: the beginnings of operations. */
+#include <errno.h>
+#include <time.h>
+
+#include "error.h"
+#include "underio.h"
+#include "uring.h"
+
+#define SIZE_LIMIT	(UINT64_C(0x7ffff000))	/* of one read(2) or write(2) */
+#define PATIENCE_NS	UINT64_C(1000000000)	/* with the gate */
+
+struct request {
+	enum dh_op_kind kind;
+	int fd;
+	const void *at;
+	size_t size;
+	uint64_t file_offset;
+	int flags;
+	void *data;
+};
+
+/* What can be told without the block. */
+static int check(const struct daxheap_uring *uring, const struct request *request)
+{
+	const struct daxheap *heap = uring->heap;
+	int err = dh_op_writes_memory(request->kind) ? dh_check_writable(heap) :
+						       dh_check_usable(heap);
+
+	if (err)
+		return err;
+	if (atomic_load_explicit(&heap->closed, memory_order_relaxed))
+		return dh_fail(EBADF, "the heap was closed: detach");
+	if (!request->size || request->size > SIZE_LIMIT)
+		return dh_fail(EINVAL, "an operation has 1 to %llu bytes, not %zu",
+			       (unsigned long long)SIZE_LIMIT, request->size);
+	if (uring->unused == uring->entries)
+		return dh_fail(EAGAIN, "%u operations are in flight, and the attachment has room "
+			       "for no more: take completions", uring->entries);
+	if (!io_uring_sq_space_left(uring->ring))
+		return dh_fail(EAGAIN, "the submission queue is full: call io_uring_submit()");
+	return 0;
+}
+
+/* Finds the block that the range lies in, and counts the operation there. */
+static int begin_on_block(struct daxheap *heap, const void *at, size_t size, struct dh_found *found)
+{
+	uint64_t offset = (uint64_t)((uintptr_t)at - (uintptr_t)heap->base);
+	int err = dh_in_pool(heap, at, size) ? dh_find(&heap->space, offset, found) : -EINVAL;
+
+	if (err && err != -EINVAL)
+		return err;
+	if (err || offset + size > found->offset + dh_found_size(found))
+		return dh_fail(EINVAL, "the %zu bytes at %p do not lie in one block of this pool",
+			       size, at);
+	err = dh_found_used(found) ? dh_io_begin(&heap->space, found) : -EINVAL;
+	return err == -EINVAL ? dh_fail(EINVAL, "the block at %p is free", at) : err;
+}
+
+static uint64_t coarse_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static struct dh_op *take_op(struct daxheap_uring *uring, const struct request *request,
+			   const struct dh_found *found)
+{
+	struct dh_op *op = &uring->ops[uring->unused];
+
+	uring->unused = op->next;
+	op->generation++;
+	op->data = request->data;
+	op->span = found->span;
+	op->block = found->offset;
+	atomic_store_explicit(&op->offset, dh_media_offset(&uring->heap->media, request->at),
+			      memory_order_relaxed);
+	atomic_store_explicit(&op->size, (unsigned)request->size, memory_order_relaxed);
+	atomic_store_explicit(&op->since_ns, coarse_ns(), memory_order_relaxed);
+	atomic_store_explicit(&op->kind, request->kind, memory_order_relaxed);
+	return op;
+}
+
+static void fill(struct daxheap_uring *uring, struct io_uring_sqe *sqe,
+		 const struct request *request, uint64_t offset)
+{
+	const unsigned size = (unsigned)request->size;
+	void *at = (void *)(uintptr_t)request->at;
+	bool file = request->kind == DH_OP_READ || request->kind == DH_OP_WRITE;
+	int slot = file ? dh_buffers_slot(uring, offset, size) : -1;
+
+	uring->through_registered += slot >= 0;
+	uring->direct += slot < 0;
+	switch (request->kind) {
+	case DH_OP_READ:
+		if (slot >= 0)
+			io_uring_prep_read_fixed(sqe, request->fd, at, size,
+						 request->file_offset, slot);
+		else
+			io_uring_prep_read(sqe, request->fd, at, size, request->file_offset);
+		break;
+	case DH_OP_WRITE:
+		if (slot >= 0)
+			io_uring_prep_write_fixed(sqe, request->fd, at, size,
+						  request->file_offset, slot);
+		else
+			io_uring_prep_write(sqe, request->fd, at, size, request->file_offset);
+		break;
+	case DH_OP_RECV:
+		io_uring_prep_recv(sqe, request->fd, at, size, request->flags);
+		break;
+	case DH_OP_SEND:
+		io_uring_prep_send(sqe, request->fd, at, size, request->flags);
+		break;
+	default:
+		io_uring_prep_send_zc(sqe, request->fd, at, size, request->flags, 0);
+	}
+}
+
+static int prepare(struct daxheap_uring *uring, const struct request *request,
+		   struct io_uring_sqe **sqe_out)
+{
+	struct io_uring_sqe *sqe;
+	struct dh_found found;
+	struct dh_op *op;
+	int err = check(uring, request);
+
+	if (!err)
+		err = dh_gate_enter(&uring->user, uring->flags & DAXHEAP_URING_NO_WAIT ?
+					    0 : PATIENCE_NS);
+	if (err)
+		return err;
+	err = begin_on_block(uring->heap, request->at, request->size, &found);
+	if (err) {
+		dh_gate_leave(&uring->user);
+		return err;
+	}
+	op = take_op(uring, request, &found);
+	/* There is one: see check(). */
+	sqe = io_uring_get_sqe(uring->ring);
+	fill(uring, sqe, request, atomic_load_explicit(&op->offset, memory_order_relaxed));
+	io_uring_sqe_set_data64(sqe, dh_op_user_data(op));
+	if (sqe_out)
+		*sqe_out = sqe;
+	return 0;
+}
+
+DAXHEAP_API int daxheap_uring_prep_read(struct daxheap_uring *uring, int fd, void *at,
+					size_t size, uint64_t offset, void *data,
+					struct io_uring_sqe **sqe)
+{
+	const struct request request = {.kind = DH_OP_READ, .fd = fd, .at = at, .size = size,
+					.file_offset = offset, .data = data};
+
+	return prepare(uring, &request, sqe);
+}
+
+DAXHEAP_API int daxheap_uring_prep_write(struct daxheap_uring *uring, int fd, const void *at,
+					 size_t size, uint64_t offset, void *data,
+					 struct io_uring_sqe **sqe)
+{
+	const struct request request = {.kind = DH_OP_WRITE, .fd = fd, .at = at, .size = size,
+					.file_offset = offset, .data = data};
+
+	return prepare(uring, &request, sqe);
+}
+
+DAXHEAP_API int daxheap_uring_prep_recv(struct daxheap_uring *uring, int fd, void *at,
+					size_t size, int flags, void *data,
+					struct io_uring_sqe **sqe)
+{
+	const struct request request = {.kind = DH_OP_RECV, .fd = fd, .at = at, .size = size,
+					.flags = flags, .data = data};
+
+	return prepare(uring, &request, sqe);
+}
+
+DAXHEAP_API int daxheap_uring_prep_send(struct daxheap_uring *uring, int fd, const void *at,
+					size_t size, int flags, void *data,
+					struct io_uring_sqe **sqe)
+{
+	const struct request request = {.kind = DH_OP_SEND, .fd = fd, .at = at, .size = size,
+					.flags = flags, .data = data};
+
+	return prepare(uring, &request, sqe);
+}
+
+DAXHEAP_API int daxheap_uring_prep_send_zc(struct daxheap_uring *uring, int fd, const void *at,
+					   size_t size, int flags, void *data,
+					   struct io_uring_sqe **sqe)
+{
+	const struct request request = {.kind = DH_OP_SEND_ZC, .fd = fd, .at = at, .size = size,
+					.flags = flags, .data = data};
+
+	return prepare(uring, &request, sqe);
+}

@@ -1,0 +1,622 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* io_uring on blocks: what is transferred, counted, durable, refused. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "heap.h"
+#include "ring.h"
+
+TestSuite(uring, .fini = pool_cleanup, .timeout = 60);
+
+/* --- transfers --- */
+
+static void must_be_file(const unsigned char *at, size_t size, size_t offset)
+{
+	for (size_t i = 0; i < size; i++)
+		cr_assert_eq(at[i], file_byte(offset + i), "byte %zu", i);
+}
+
+Test(uring, reads_into_a_block)
+{
+	struct rig rig;
+	unsigned char *block;
+
+	rig_open(&rig, 8, 0);
+	block = pool_block(rig.heap, 8192, 0xee);
+	cr_assert_eq(rig_read(&rig, block, 8192, 4096), 8192);
+	must_be_file(block, 8192, 4096);
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+Test(uring, reads_into_a_range_of_a_block)
+{
+	struct rig rig;
+	unsigned char *block;
+
+	rig_open(&rig, 8, 0);
+	block = pool_block(rig.heap, 1000, 0xee);
+	cr_assert_eq(rig_read(&rig, block + 101, 333, 7), 333);
+	must_be_file(block + 101, 333, 7);
+	cr_assert_eq(block[100], 0xee);
+	cr_assert_eq(block[434], 0xee);
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+Test(uring, writes_from_a_live_block)
+{
+	struct rig rig;
+	unsigned char *block, bytes[4096];
+	daxheap_ref *root;
+
+	rig_open(&rig, 8, 0);
+	root = pool_root(rig.heap, "r");
+	block = pool_publish(rig.heap, root, 4096, 0x5a);
+	must(daxheap_uring_prep_write(rig.uring, rig.file, block, 4096, 8192, NULL, NULL));
+	rig_submit(&rig);
+	cr_assert_eq(rig_reap(&rig).result, 4096);
+	cr_assert_eq(pread(rig.file, bytes, 4096, 8192), 4096);
+	cr_assert_eq(memcmp(bytes, block, 4096), 0);
+	rig_close(&rig);
+}
+
+Test(uring, sends_and_receives)
+{
+	struct rig rig;
+	char *from, *to;
+
+	rig_open(&rig, 8, 0);
+	from = pool_block(rig.heap, 5000, 'f');
+	to = pool_block(rig.heap, 5000, 't');
+	rig_recv(&rig, to, 5000, to);
+	must(daxheap_uring_prep_send(rig.uring, rig.there, from, 5000, MSG_NOSIGNAL, from, NULL));
+	rig_submit(&rig);
+	for (int i = 0; i < 2; i++)
+		cr_assert_eq(rig_reap(&rig).result, 5000);
+	cr_assert_eq(memcmp(from, to, 5000), 0);
+	must(daxheap_cancel(rig.heap, from));
+	must(daxheap_cancel(rig.heap, to));
+	rig_close(&rig);
+}
+
+/* Of three chunks: more than a registered buffer. */
+Test(uring, a_block_of_several_chunks)
+{
+	struct rig rig;
+	unsigned char *block;
+
+	rig_open(&rig, 8, 0);
+	must(daxheap_alloc(rig.heap, 5 * MiB, (void **)&block));
+	cr_assert_eq(rig_read(&rig, block + 2 * MiB - 100000, FILE_SIZE, 0), (int)FILE_SIZE);
+	must_be_file(block + 2 * MiB - 100000, FILE_SIZE, 0);
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+Test(uring, data_comes_back)
+{
+	struct rig rig;
+	unsigned char *block;
+	int a, b;
+
+	rig_open(&rig, 8, 0);
+	block = pool_block(rig.heap, 4096, 0);
+	rig_recv(&rig, block, 100, &a);
+	must(daxheap_uring_prep_read(rig.uring, rig.file, block, 100, 0, &b, NULL));
+	rig_submit(&rig);
+	cr_assert_eq(rig_reap(&rig).data, (void *)&b);
+	rig_feed(&rig, 100, 1);
+	cr_assert_eq(rig_reap(&rig).data, (void *)&a);
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+Test(uring, short_transfers_and_errors_are_the_kernels)
+{
+	struct rig rig;
+	unsigned char *block;
+
+	rig_open(&rig, 8, 0);
+	block = pool_block(rig.heap, 4096, 0);
+	cr_assert_eq(rig_read(&rig, block, 4096, FILE_SIZE - 100), 100);
+	must_be_file(block, 100, FILE_SIZE - 100);
+	cr_assert_eq(rig_read(&rig, block, 4096, FILE_SIZE), 0);
+	rig_recv(&rig, block, 4096, NULL);
+	rig_feed(&rig, 10, 1);
+	cr_assert_eq(rig_reap(&rig).result, 10);
+	must(daxheap_uring_prep_read(rig.uring, -1, block, 10, 0, NULL, NULL));
+	rig_submit(&rig);
+	cr_assert_eq(rig_reap(&rig).result, -EBADF);
+	must(daxheap_uring_prep_recv(rig.uring, rig.here, block, 10, MSG_DONTWAIT, NULL, NULL));
+	rig_submit(&rig);
+	cr_assert_eq(rig_reap(&rig).result, -EAGAIN);
+	close(rig.there);
+	rig.there = -1;
+	rig_recv(&rig, block, 10, NULL);
+	cr_assert_eq(rig_reap(&rig).result, 0);
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+/* --- durability --- */
+
+static struct daxheap_info heap_info(struct rig *rig)
+{
+	struct daxheap_info info;
+
+	must(daxheap_get_info(rig->heap, &info));
+	return info;
+}
+
+/* What was asked for and not transferred is not flushed, nor is what a device only read. */
+Test(uring, flushes_and_fences_what_a_device_wrote)
+{
+	struct daxheap_info before, after;
+	struct rig rig;
+	char *block;
+
+	rig_open(&rig, 8, 0);
+	block = pool_block(rig.heap, 65536, 0);
+	before = heap_info(&rig);
+	cr_assert_eq(rig_read(&rig, block, 65536, FILE_SIZE - 6400), 6400);
+	after = heap_info(&rig);
+	cr_assert_eq(after.flushed_lines - before.flushed_lines, 100);
+	cr_assert_eq(after.fences - before.fences, 1);
+	must(daxheap_uring_prep_write(rig.uring, rig.file, block, 4096, 0, NULL, NULL));
+	rig_submit(&rig);
+	rig_reap(&rig);
+	cr_assert_eq(heap_info(&rig).flushed_lines, after.flushed_lines);
+	cr_assert_eq(heap_info(&rig).fences, after.fences);
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+Test(uring, no_fence_is_the_callers_to_do)
+{
+	struct daxheap_info before, after;
+	struct rig rig;
+	char *block;
+
+	rig_open(&rig, 8, DAXHEAP_URING_NO_FENCE);
+	block = pool_block(rig.heap, 65536, 0);
+	before = heap_info(&rig);
+	for (int i = 0; i < 3; i++)
+		cr_assert_eq(rig_read(&rig, block, 640, 0), 640);
+	after = heap_info(&rig);
+	cr_assert_eq(after.flushed_lines - before.flushed_lines, 30);
+	cr_assert_eq(after.fences, before.fences);
+	must(daxheap_fence(rig.heap));
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+/* --- what is refused --- */
+
+Test(uring, attach_refuses)
+{
+	struct daxheap_uring *out = (void *)0x1234;
+	struct daxheap *heap = pool_create("pool", POOL_SIZE);
+	struct io_uring ring;
+
+	ring_open(&ring, 4);
+	must_fail(EINVAL, daxheap_uring_attach(heap, &ring, 32769, 0, &out));
+	must_fail(EINVAL, daxheap_uring_attach(heap, &ring, 0, 1 << 9, &out));
+	ring.features &= ~IORING_FEAT_NODROP;
+	must_fail(EOPNOTSUPP, daxheap_uring_attach(heap, &ring, 0, 0, &out));
+	cr_assert_eq((void *)out, (void *)0x1234);
+	must(daxheap_uring_detach(NULL));
+	io_uring_queue_exit(&ring);
+	daxheap_close(heap);
+}
+
+#define must_not_prepare(err, rig, at, size)                                                   \
+	do {                                                                                   \
+		struct io_uring_sqe *out = (void *)0x1234;                                     \
+		must_fail(err, daxheap_uring_prep_read((rig)->uring, (rig)->file, at, size, 0, \
+						       NULL, &out));                           \
+		cr_assert_eq((void *)out, (void *)0x1234);                                     \
+	} while (0)
+
+Test(uring, only_ranges_of_a_block_in_use)
+{
+	struct rig rig;
+	char *block, *freed, outside[64];
+	uint64_t usable;
+
+	rig_open(&rig, 8, 0);
+	block = pool_block(rig.heap, 1000, 1);
+	freed = pool_block(rig.heap, 1000, 1);
+	must(daxheap_cancel(rig.heap, freed));
+	usable = (uint64_t)daxheap_usable_size(rig.heap, block);
+	must_not_prepare(EINVAL, &rig, block, 0);
+	must_not_prepare(EINVAL, &rig, block, (size_t)1 << 31);
+	must_not_prepare(EINVAL, &rig, block, usable + 1);
+	must_not_prepare(EINVAL, &rig, block + usable - 1, 2);
+	must_not_prepare(EINVAL, &rig, freed, 10);
+	must_not_prepare(EINVAL, &rig, outside, 10);
+	must_not_prepare(EINVAL, &rig, daxheap_ptr(rig.heap, 4096), 10);
+	must_not_prepare(EINVAL, &rig, daxheap_ptr(rig.heap, POOL_SIZE - 4), 10);
+	must_not_prepare(EINVAL, &rig, NULL, 10);
+	cr_assert_eq(rig_info(&rig).in_flight, 0);
+	cr_assert_eq(io_uring_sq_ready(&rig.ring), 0);
+	cr_assert_eq(rig_read(&rig, block + usable - 2, 2, 0), 2);
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+Test(uring, others_completions_are_told_apart)
+{
+	struct daxheap_uring_completion done = {.result = 77};
+	struct io_uring_cqe *cqe, copy;
+	struct io_uring_sqe *sqe;
+	struct rig rig;
+	char *block;
+
+	rig_open(&rig, 8, 0);
+	block = pool_block(rig.heap, 1000, 1);
+	sqe = io_uring_get_sqe(&rig.ring);
+	io_uring_prep_nop(sqe);
+	io_uring_sqe_set_data(sqe, &rig);
+	rig_submit(&rig);
+	cr_assert_eq(io_uring_wait_cqe(&rig.ring, &cqe), 0);
+	cr_assert_eq(daxheap_uring_complete(rig.uring, cqe, &done), 0);
+	cr_assert_eq(done.result, 77);
+	io_uring_cqe_seen(&rig.ring, cqe);
+	/* Twice the same, also while the entry has a next operation. */
+	must(daxheap_uring_prep_read(rig.uring, rig.file, block, 100, 0, NULL, NULL));
+	rig_submit(&rig);
+	cr_assert_eq(io_uring_wait_cqe(&rig.ring, &cqe), 0);
+	copy = *cqe;
+	cr_assert_eq(daxheap_uring_complete(rig.uring, cqe, &done), 1);
+	io_uring_cqe_seen(&rig.ring, cqe);
+	must_fail(EINVAL, daxheap_uring_complete(rig.uring, &copy, &done));
+	rig_recv(&rig, block, 100, NULL);
+	must_fail(EINVAL, daxheap_uring_complete(rig.uring, &copy, &done));
+	cr_assert_eq(rig_info(&rig).in_flight, 1);
+	rig_feed(&rig, 100, 1);
+	rig_reap(&rig);
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+/* --- full queues --- */
+
+Test(uring, a_full_submission_queue)
+{
+	struct rig rig;
+	char *block;
+
+	rig_open(&rig, 4, 0);
+	block = pool_block(rig.heap, 1000, 1);
+	for (int i = 0; i < 4; i++)
+		must(daxheap_uring_prep_read(rig.uring, rig.file, block, 10, 0, NULL, NULL));
+	must_not_prepare(EAGAIN, &rig, block, 10);
+	must_say("io_uring_submit");
+	cr_assert_eq(rig_info(&rig).in_flight, 4);
+	rig_submit(&rig);
+	must(daxheap_uring_prep_read(rig.uring, rig.file, block, 10, 0, NULL, NULL));
+	rig_submit(&rig);
+	for (int i = 0; i < 5; i++)
+		cr_assert_eq(rig_reap(&rig).result, 10);
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+Test(uring, all_entries_in_flight)
+{
+	struct daxheap_uring *few;
+	struct rig rig;
+	char *block;
+
+	rig_open(&rig, 16, 0);
+	must(daxheap_uring_detach(rig.uring));
+	must(daxheap_uring_attach(rig.heap, &rig.ring, 3, 0, &few));
+	rig.uring = few;
+	block = pool_block(rig.heap, 1000, 1);
+	for (int i = 0; i < 3; i++)
+		must(daxheap_uring_prep_read(rig.uring, rig.file, block, 10, 0, NULL, NULL));
+	rig_submit(&rig);
+	must_not_prepare(EAGAIN, &rig, block, 10);
+	must_say("take completions");
+	cr_assert_eq(rig_reap(&rig).result, 10);
+	must(daxheap_uring_prep_read(rig.uring, rig.file, block, 10, 0, NULL, NULL));
+	must_not_prepare(EAGAIN, &rig, block, 10);
+	rig_submit(&rig);
+	for (int i = 0; i < 3; i++)
+		cr_assert_eq(rig_reap(&rig).result, 10);
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+/* More completions than their queue has room for: the kernel keeps them, all are counted. */
+Test(uring, an_overflowing_completion_queue)
+{
+	struct daxheap_uring *many;
+	unsigned submitted = 0;
+	struct rig rig;
+	char *block;
+
+	rig_open(&rig, 2, 0);
+	must(daxheap_uring_detach(rig.uring));
+	must(daxheap_uring_attach(rig.heap, &rig.ring, 64, 0, &many));
+	rig.uring = many;
+	block = pool_block(rig.heap, 1000, 1);
+	while (submitted < 40) {
+		must(daxheap_uring_prep_send(rig.uring, rig.there, block, 10, 0, NULL, NULL));
+		/* On old kernels, full: reap first. */
+		if (io_uring_submit(&rig.ring) < 0)
+			break;
+		submitted++;
+	}
+	cr_assert_gt(submitted, rig.ring.cq.ring_entries);
+	cr_assert(io_uring_cq_has_overflow(&rig.ring));
+	for (unsigned i = rig_info(&rig).in_flight; i; i--) {
+		cr_assert_eq(rig_reap(&rig).result, 10);
+		if (io_uring_sq_ready(&rig.ring))
+			io_uring_submit(&rig.ring);
+	}
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+Test(uring, cancelled_by_user_data)
+{
+	struct daxheap_uring_completion done;
+	struct io_uring_sqe *sqe;
+	struct io_uring_cqe *cqe;
+	struct rig rig;
+	uint64_t token;
+	char *block;
+
+	rig_open(&rig, 8, 0);
+	block = pool_block(rig.heap, 1000, 1);
+	must(daxheap_uring_prep_recv(rig.uring, rig.here, block, 10, 0, &done, &sqe));
+	token = sqe->user_data;
+	rig_submit(&rig);
+	sqe = io_uring_get_sqe(&rig.ring);
+	io_uring_prep_cancel64(sqe, token, 0);
+	io_uring_sqe_set_data64(sqe, 0);
+	rig_submit(&rig);
+	for (int i = 0; i < 2; i++) {
+		cr_assert_eq(io_uring_wait_cqe(&rig.ring, &cqe), 0);
+		if (daxheap_uring_complete(rig.uring, cqe, &done) == 0)
+			cr_assert_eq(cqe->res, 0);
+		else
+			cr_assert_eq(done.result, -ECANCELED);
+		io_uring_cqe_seen(&rig.ring, cqe);
+	}
+	cr_assert_eq(done.data, &done);
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+/* A failing operation of a chain: those after it complete, cancelled. */
+Test(uring, linked_operations)
+{
+	struct io_uring_sqe *sqe;
+	struct rig rig;
+	char *block;
+
+	rig_open(&rig, 8, 0);
+	block = pool_block(rig.heap, 1000, 1);
+	must(daxheap_uring_prep_read(rig.uring, -1, block, 10, 0, NULL, &sqe));
+	sqe->flags |= IOSQE_IO_LINK;
+	must(daxheap_uring_prep_read(rig.uring, rig.file, block, 10, 0, NULL, NULL));
+	rig_submit(&rig);
+	cr_assert_eq(rig_reap(&rig).result, -EBADF);
+	cr_assert_eq(rig_reap(&rig).result, -ECANCELED);
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+/* --- the ends --- */
+
+Test(uring, detach_with_io_in_flight)
+{
+	struct rig rig;
+	char *block;
+
+	rig_open(&rig, 8, 0);
+	block = pool_block(rig.heap, 1000, 1);
+	rig_recv(&rig, block, 123, NULL);
+	must_fail(EBUSY, daxheap_uring_detach(rig.uring));
+	must_say("a recv of 123 bytes");
+	rig_feed(&rig, 123, 2);
+	must_fail(EBUSY, daxheap_uring_detach(rig.uring));
+	rig_reap(&rig);
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+/* The pool stays mapped and locked until the device has done and the ring is detached. */
+Test(uring, a_heap_closed_with_io_in_flight)
+{
+	struct daxheap *again = NULL;
+	daxheap_ref *root;
+	struct rig rig;
+	char *block;
+
+	rig_open(&rig, 8, 0);
+	root = pool_root(rig.heap, "r");
+	block = pool_publish(rig.heap, root, 1000, 1);
+	rig_recv(&rig, block, 100, NULL);
+	daxheap_close(rig.heap);
+	must_fail(EBUSY, daxheap_open(pool_path("pool"), 0, &again));
+	must_not_prepare(EBADF, &rig, block, 10);
+	must_fail(EBUSY, daxheap_uring_detach(rig.uring));
+	rig_feed(&rig, 100, 0x42);
+	cr_assert_eq(rig_reap(&rig).result, 100);
+	cr_assert_eq(block[99], 0x42);
+	must_fail(EBUSY, daxheap_open(pool_path("pool"), 0, &again));
+	must(daxheap_uring_detach(rig.uring));
+	rig.heap = pool_open("pool", 0);
+	block = daxheap_ptr(rig.heap, *pool_root(rig.heap, "r"));
+	cr_assert_eq(block[99], 0x42);
+	must(daxheap_uring_attach(rig.heap, &rig.ring, 0, 0, &rig.uring));
+	rig_close(&rig);
+}
+
+Test(uring, read_only)
+{
+	struct daxheap *heap = pool_create("pool", POOL_SIZE);
+	struct daxheap_uring_info info;
+	struct io_uring_cqe *cqe;
+	struct daxheap_uring_completion done;
+	struct daxheap_uring *uring;
+	struct io_uring ring;
+	int pipes[2];
+	char *block, bytes[100];
+
+	pool_publish(heap, pool_root(heap, "r"), 100, 3);
+	daxheap_close(heap);
+	heap = pool_open("pool", DAXHEAP_READ_ONLY);
+	block = daxheap_ptr(heap, *pool_root(heap, "r"));
+	ring_open(&ring, 4);
+	cr_assert_eq(pipe(pipes), 0);
+	must(daxheap_uring_attach(heap, &ring, 0, 0, &uring));
+	must_fail(EROFS, daxheap_uring_prep_read(uring, pipes[0], block, 10, 0, NULL, NULL));
+	must_fail(EROFS, daxheap_uring_prep_recv(uring, pipes[0], block, 10, 0, NULL, NULL));
+	must(daxheap_uring_prep_write(uring, pipes[1], block, 100, 0, NULL, NULL));
+	cr_assert_eq(io_uring_submit(&ring), 1);
+	cr_assert_eq(io_uring_wait_cqe(&ring, &cqe), 0);
+	cr_assert_eq(daxheap_uring_complete(uring, cqe, &done), 1);
+	cr_assert_eq(done.result, 100);
+	cr_assert_eq(read(pipes[0], bytes, 100), 100);
+	cr_assert_eq(bytes[99], 3);
+	must(daxheap_uring_info(uring, &info));
+	cr_assert_eq(info.path, DAXHEAP_URING_DIRECT);
+	cr_assert_eq(info.reason, EROFS);
+	must(daxheap_uring_detach(uring));
+	io_uring_queue_exit(&ring);
+	daxheap_close(heap);
+}
+
+static int refused(struct rig *rig, void *block)
+{
+	struct daxheap_uring_completion done;
+	struct io_uring_cqe cqe = {.user_data = (uint64_t)-1};
+	struct daxheap_uring_info info;
+	struct daxheap_uring *uring;
+
+	if (daxheap_uring_prep_read(rig->uring, rig->file, block, 8, 0, NULL, NULL) != -EPERM ||
+	    daxheap_uring_prep_write(rig->uring, rig->file, block, 8, 0, NULL, NULL) != -EPERM)
+		return 1;
+	if (daxheap_uring_prep_recv(rig->uring, rig->here, block, 8, 0, NULL, NULL) != -EPERM ||
+	    daxheap_uring_prep_send(rig->uring, rig->here, block, 8, 0, NULL, NULL) != -EPERM ||
+	    daxheap_uring_prep_send_zc(rig->uring, rig->here, block, 8, 0, NULL, NULL) != -EPERM)
+		return 2;
+	if (daxheap_uring_complete(rig->uring, &cqe, &done) != -EPERM)
+		return 3;
+	if (daxheap_uring_info(rig->uring, &info) != -EPERM ||
+	    daxheap_uring_detach(rig->uring) != -EPERM)
+		return 4;
+	if (daxheap_uring_attach(rig->heap, &rig->ring, 0, 0, &uring) != -EPERM)
+		return 5;
+	daxheap_close(rig->heap);
+	return 0;
+}
+
+/* With I/O in flight, which stays the parent's. */
+Test(uring, a_forked_child_is_refused)
+{
+	struct rig rig;
+	char *block;
+	int status;
+	pid_t pid;
+
+	rig_open(&rig, 8, 0);
+	block = pool_block(rig.heap, 1000, 1);
+	rig_recv(&rig, block, 100, NULL);
+	pid = fork();
+	cr_assert_geq(pid, 0);
+	if (!pid)
+		_exit(refused(&rig, block));
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert(WIFEXITED(status));
+	cr_assert_eq(WEXITSTATUS(status), 0, "step %d", WEXITSTATUS(status));
+	rig_feed(&rig, 100, 9);
+	cr_assert_eq(rig_reap(&rig).result, 100);
+	cr_assert_eq(block[99], 9);
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+/* --- registered buffers --- */
+
+static unsigned registered(struct rig *rig, const void *block)
+{
+	return atomic_load(&rig->heap->space.chunks[daxheap_ref_of(rig->heap, block) /
+						    DH_CHUNK_SIZE].registered);
+}
+
+/* Where the kernel takes them, chunk by chunk; where not, it is said why. */
+Test(uring, buffers_are_registered_where_the_kernel_takes_them)
+{
+	struct daxheap_uring_info info;
+	struct rig rig;
+	char *block;
+
+	rig_open(&rig, 8, 0);
+	block = pool_block(rig.heap, 1000, 1);
+	info = rig_info(&rig);
+	cr_assert_eq(info.registered_bytes, 0);
+	cr_assert_eq(rig_read(&rig, block, 100, 0), 100);
+	cr_assert_eq(rig_read(&rig, block, 100, 0), 100);
+	if (info.path == DAXHEAP_URING_DIRECT) {
+		cr_assert_neq(info.reason, 0);
+		cr_assert_eq(rig_info(&rig).direct, 2);
+		cr_assert_eq(registered(&rig, block), 0);
+	} else {
+		cr_assert_eq(info.path, DAXHEAP_URING_REGISTERED);
+		cr_assert_eq(info.reason, 0);
+		info = rig_info(&rig);
+		cr_assert_eq(info.through_registered, 2);
+		cr_assert_eq(info.direct, 0);
+		cr_assert_eq(info.registered_bytes, DH_CHUNK_SIZE);
+		cr_assert_eq(registered(&rig, block), 1);
+	}
+	must(daxheap_uring_detach(rig.uring));
+	cr_assert_eq(registered(&rig, block), 0);
+	must(daxheap_uring_attach(rig.heap, &rig.ring, 0, DAXHEAP_URING_NO_REGISTER, &rig.uring));
+	cr_assert_eq(rig_read(&rig, block, 100, 0), 100);
+	info = rig_info(&rig);
+	cr_assert_eq(info.path, DAXHEAP_URING_DIRECT);
+	cr_assert_eq(info.reason, ECANCELED);
+	cr_assert_eq(info.direct, 1);
+	cr_assert_eq(registered(&rig, block), 0);
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+/* The application's own table is left alone. */
+Test(uring, a_ring_with_buffers_of_its_own)
+{
+	static char own[4096];
+	const struct iovec iov = {own, sizeof(own)};
+	struct io_uring_sqe *sqe;
+	struct io_uring_cqe *cqe;
+	struct rig rig;
+	char *block;
+
+	rig_open(&rig, 8, 0);
+	must(daxheap_uring_detach(rig.uring));
+	cr_assert_eq(io_uring_register_buffers(&rig.ring, &iov, 1), 0);
+	must(daxheap_uring_attach(rig.heap, &rig.ring, 0, 0, &rig.uring));
+	cr_assert_eq(rig_info(&rig).path, DAXHEAP_URING_DIRECT);
+	cr_assert_eq(rig_info(&rig).reason, EBUSY);
+	block = pool_block(rig.heap, 1000, 1);
+	cr_assert_eq(rig_read(&rig, block, 100, 0), 100);
+	sqe = io_uring_get_sqe(&rig.ring);
+	io_uring_prep_read_fixed(sqe, rig.file, own, 100, 0, 0);
+	rig_submit(&rig);
+	cr_assert_eq(io_uring_wait_cqe(&rig.ring, &cqe), 0);
+	cr_assert_eq(cqe->res, 100);
+	io_uring_cqe_seen(&rig.ring, cqe);
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
