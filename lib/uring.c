@@ -179,9 +179,10 @@ static void end(struct daxheap_uring *uring, struct dh_op *op)
 {
 	struct dh_space *space = &uring->heap->space;
 	struct dh_found found = {.span = op->span, .offset = op->block};
+	bool starts;
 
 	if (found.span)
-		found.index = dh_span_index(found.span, op->block);
+		found.index = dh_span_index(found.span, op->block, &starts);
 	else
 		found.huge = &space->chunks[op->block / DH_CHUNK_SIZE];
 	atomic_store_explicit(&op->kind, DH_OP_NONE, memory_order_relaxed);
