@@ -129,12 +129,18 @@ static int check_flags(unsigned flags, unsigned allowed)
 	return 0;
 }
 
-/* What is used from the start: all in front of the chunk table, and the superblock's copy. */
+/*
+ * What is used from the start: all in front of the chunk table, and the superblock's copy.  On DAX
+ * the whole first chunk, for a huge page, and since what follows in the file will lie behind it.
+ */
 static int allocate_front(struct daxheap *heap)
 {
 	uint64_t log_size = heap->sb.lanes * heap->sb.ring * sizeof(struct dh_record);
-	int err = dh_mapping_allocate(&heap->mapping, 0, DH_LOG_OFFSET + log_size);
+	int err;
 
+	if (heap->mapping.is_dax)
+		return dh_mapping_allocate(&heap->mapping, 0, DH_CHUNK_SIZE);
+	err = dh_mapping_allocate(&heap->mapping, 0, DH_LOG_OFFSET + log_size);
 	return err ? err : dh_mapping_allocate(&heap->mapping, DH_COPY_OFFSET, DH_PAGE_SIZE);
 }
 

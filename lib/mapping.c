@@ -17,6 +17,7 @@
 #include "format.h"
 #include "mapping.h"
 #include "place.h"
+#include "zeros.h"
 
 #ifdef DH_TEST_HOOKS
 void (*dh_file_listener)(enum dh_file_change change, uint64_t offset, uint64_t size);
@@ -38,12 +39,14 @@ static int take_lock(int fd, const char *path, int how)
 }
 
 /* Makes the file longer where the range lies behind its end.  0 or an errno. */
-static int take_space(int fd, uint64_t offset, uint64_t size)
+static int take_space(const struct dh_mapping *mapping, uint64_t offset, uint64_t size)
 {
 	int err;
 
+	if (mapping->is_dax)
+		return dh_fill_holes(mapping->fd, offset, size);
 	do {
-		err = fallocate(fd, 0, (off_t)offset, (off_t)size) ? errno : 0;
+		err = fallocate(mapping->fd, 0, (off_t)offset, (off_t)size) ? errno : 0;
 	} while (err == EINTR);
 	return err;
 }
@@ -76,7 +79,7 @@ uint64_t dh_mapping_ahead(uint64_t used)
 
 int dh_mapping_allocate(const struct dh_mapping *mapping, uint64_t offset, uint64_t size)
 {
-	int err = mapping->is_device ? 0 : take_space(mapping->fd, offset, size);
+	int err = mapping->is_device ? 0 : take_space(mapping, offset, size);
 
 	return err ? no_file_space(err, size) : 0;
 }
@@ -109,6 +112,28 @@ int dh_mapping_sync(const struct dh_mapping *mapping)
 	return 0;
 }
 
+/* Behind the file's end: reads as zero.  0 or -errno. */
+static int map_nothing(const struct dh_mapping *mapping, uint64_t from, uint64_t to)
+{
+	return mmap(mapping->base + from, to - from, PROT_READ,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) ==
+			       MAP_FAILED ? -errno : 0;
+}
+
+/*
+ * On DAX, fsync() would flush and write-protect all that was stored to in the whole file, so that
+ * it faults again; msync() commits the file's length and extents as well, and leaves alone what is
+ * not in its range.
+ */
+static int sync_growth(const struct dh_mapping *mapping, uint64_t from, uint64_t to)
+{
+	if (!mapping->is_dax)
+		return dh_mapping_sync(mapping);
+	if (msync(mapping->base + from, to - from, MS_SYNC))
+		return dh_fail(EIO, "can't make the pool's growth durable: %s", strerror(errno));
+	return 0;
+}
+
 /* The file is longer now: that is durable before anything in it can be referred to. */
 static int take_length(struct dh_mapping *mapping, uint64_t length)
 {
@@ -118,14 +143,15 @@ static int take_length(struct dh_mapping *mapping, uint64_t length)
 	if (length <= before)
 		return 0;
 	dh_mapping_changed(DH_FILE_GREW, length, 0);
-	err = dh_faulty(DH_FAULT_GROWTH_NOT_SYNCED) ? 0 : dh_mapping_sync(mapping);
-	if (err)
-		return err;
 	err = map_part(mapping, before, length);
 	if (err)
 		return dh_fail(-err, "can't map what the pool grew by: %s", strerror(-err));
-	atomic_store(&mapping->length, length);
-	return 0;
+	err = dh_faulty(DH_FAULT_GROWTH_NOT_SYNCED) ? 0 : sync_growth(mapping, before, length);
+	if (err)
+		map_nothing(mapping, before, length);
+	else
+		atomic_store(&mapping->length, length);
+	return err;
 }
 
 int dh_mapping_allocate_ahead(struct dh_mapping *mapping, uint64_t offset, uint64_t size,
@@ -135,10 +161,10 @@ int dh_mapping_allocate_ahead(struct dh_mapping *mapping, uint64_t offset, uint6
 
 	if (mapping->is_device)
 		return 0;
-	err = take_space(mapping->fd, offset, size + *ahead);
+	err = take_space(mapping, offset, size + *ahead);
 	if ((err == ENOSPC || err == EFBIG) && *ahead) {
 		*ahead = 0;
-		err = take_space(mapping->fd, offset, size);
+		err = take_space(mapping, offset, size);
 	}
 	if (err)
 		return no_file_space(err, size);
@@ -164,7 +190,11 @@ int dh_mapping_create(struct dh_mapping *mapping, const char *path, uint64_t len
 		close(fd);
 		return err;
 	}
-	*mapping = (struct dh_mapping){.fd = fd, .length = length};
+	*mapping = (struct dh_mapping){
+		.fd = fd,
+		.length = length,
+		.is_dax = dh_place_is_dax(fd),
+	};
 	return 0;
 }
 
@@ -194,6 +224,7 @@ int dh_mapping_open(struct dh_mapping *mapping, const char *path, unsigned flags
 	*mapping = (struct dh_mapping){
 		.fd = fd,
 		.length = S_ISCHR(st.st_mode) ? device.size : (uint64_t)st.st_size,
+		.is_dax = S_ISREG(st.st_mode) && dh_place_is_dax(fd),
 		.is_device = S_ISCHR(st.st_mode),
 		.device = device,
 	};
@@ -275,8 +306,7 @@ static int map_file(struct dh_mapping *mapping, unsigned flags)
 	err = map_part(mapping, 0, length);
 	if (err != -EOPNOTSUPP || flags & (DAXHEAP_READ_ONLY | DAXHEAP_REQUIRE_MAP_SYNC))
 		return err;
-	mapping->durability = dh_place_is_dax(mapping->fd) ? DAXHEAP_DAX_MSYNC :
-							     DAXHEAP_PAGE_CACHE;
+	mapping->durability = mapping->is_dax ? DAXHEAP_DAX_MSYNC : DAXHEAP_PAGE_CACHE;
 	err = map_part(mapping, 0, length);
 	if (!err && mapping->durability == DAXHEAP_PAGE_CACHE && is_forced())
 		mapping->durability = DAXHEAP_FORCED;
@@ -320,17 +350,16 @@ int dh_mapping_map(struct dh_mapping *mapping, const char *path, unsigned flags)
 int dh_mapping_hide(struct dh_mapping *mapping, uint64_t length)
 {
 	uint64_t before = atomic_load(&mapping->length);
-	void *range;
+	int err;
 
 	if (length == before)
 		return 0;
 	atomic_store(&mapping->length, length);
-	range = mmap(mapping->base + length, before - length, PROT_READ,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-	if (range != MAP_FAILED)
+	err = map_nothing(mapping, length, before);
+	if (!err)
 		return 0;
 	atomic_store(&mapping->length, before);
-	return dh_fail_errno("can't unmap what the pool's file is cut by");
+	return dh_fail(-err, "can't unmap what the pool's file is cut by: %s", strerror(-err));
 }
 
 int dh_mapping_show(struct dh_mapping *mapping)

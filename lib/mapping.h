@@ -22,6 +22,7 @@ struct dh_mapping {
 	atomic_uint_fast64_t length;	/* of the file; once mapped, in whole chunks, and no more
 					 * than `size` */
 	enum daxheap_durability durability;
+	bool is_dax;		/* a file that is accessed by DAX */
 	bool is_device;		/* device DAX: nothing to allocate, and all of it is there */
 	struct dh_devdax device;
 	uint8_t *detached;	/* by pieces of a device that is mapped read-only: see below */

@@ -3,7 +3,8 @@
  * A preload that takes away what makes data durable, for the negative control of the
  * power-cut test.  LOSSY is a list of:
  *
- *	sparse		fallocate() only sets the size: blocks come with the first store
+ *	sparse		fallocate() and pwritev(), by which a pool grows, only make the file longer:
+ *			blocks come with the first store
  *	no-map-sync	MAP_SYNC mappings are plain shared ones, and nobody is told
  *	no-fsync	fsync() and msync() do nothing
  */
@@ -13,11 +14,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset);
 int fallocate(int fd, int mode, off_t offset, off_t length);
+ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t offset);
 int fsync(int fd);
 int msync(void *addr, size_t length, int flags);
 
@@ -47,13 +51,34 @@ void *mmap(void *addr, size_t length, int prot, int flags, int fd, off_t offset)
 	return next(addr, length, prot, flags, fd, offset);
 }
 
+static int only_extend(int fd, off_t end)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return -1;
+	return st.st_size < end ? ftruncate(fd, end) : 0;
+}
+
 int fallocate(int fd, int mode, off_t offset, off_t length)
 {
 	int (*next)(int, int, off_t, off_t) = real("fallocate");
 
-	if (!mode && !offset && takes("sparse"))
-		return ftruncate(fd, length);
+	if (!mode && takes("sparse"))
+		return only_extend(fd, offset + length);
 	return next(fd, mode, offset, length);
+}
+
+ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t offset)
+{
+	ssize_t (*next)(int, const struct iovec *, int, off_t) = real("pwritev");
+	ssize_t size = 0;
+
+	if (!takes("sparse"))
+		return next(fd, parts, count, offset);
+	for (int i = 0; i < count; i++)
+		size += (ssize_t)parts[i].iov_len;
+	return only_extend(fd, offset + size) ? -1 : size;
 }
 
 int fsync(int fd)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What a pool does when its file system or media fails it, as daxheap(7) says: runs in a guest,
- * as root, on a DAX file system.  media full|poison|truncate POOL: 0 if all is as documented.
+ * as root, on a DAX file system.  media full|grow|poison|truncate POOL: 0 if all is as documented.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -173,6 +175,66 @@ static void full(const char *path)
 	must(!unlink(path));
 }
 
+/* --- growth --- */
+
+static long faults(void)
+{
+	struct rusage usage;
+
+	must(!getrusage(RUSAGE_SELF, &usage));
+	return usage.ru_minflt;
+}
+
+static void touch(char *block, size_t size)
+{
+	for (size_t at = 0; at < size; at += PAGE)
+		*(volatile char *)(block + at) = 1;
+}
+
+static void on_alarm(int number)
+{
+	(void)number;
+	if (write(1, "growth waits\n", 13) != 13)
+		_exit(2);
+	_exit(1);
+}
+
+/*
+ * Growth waits for nobody who holds a page of the file, leaves what is in use mapped, and makes the
+ * first store into a chunk one cheap fault.
+ */
+static void grow(const char *path)
+{
+	const size_t size = 32 * MiB;
+	char *used, *added;
+	long before, in_use, new;
+	int pipe_fds[2];
+	struct iovec page;
+
+	create(path, 1024 * MiB);
+	must(!daxheap_alloc(heap, size, (void **)&used));
+	touch(used, size);
+	page = (struct iovec){used, PAGE};
+	must(!pipe(pipe_fds) && vmsplice(pipe_fds[1], &page, 1, 0) == PAGE);
+	must(signal(SIGALRM, on_alarm) != SIG_ERR);
+	alarm(10);
+	must(!daxheap_alloc(heap, size, (void **)&added));
+	alarm(0);
+	before = faults();
+	touch(used, size);
+	in_use = faults() - before;
+	before = faults();
+	touch(added, size);
+	new = faults() - before;
+	printf("%ld faults in use, %ld in %zu new chunks\n", in_use, new, size / (2 * MiB));
+	must(!close(pipe_fds[0]) && !close(pipe_fds[1]));
+	must(!in_use);
+	must(new <= (long)(size / (2 * MiB)));
+	daxheap_close(heap);
+	must(check(path) == 0);
+	must(!unlink(path));
+}
+
 /* --- pages that can't be had --- */
 
 static sigjmp_buf back;
@@ -327,7 +389,7 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*run)(const char *path);
-	} tests[] = {{"full", full}, {"poison", poison}, {"truncate", truncated}};
+	} tests[] = {{"full", full}, {"grow", grow}, {"poison", poison}, {"truncate", truncated}};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (unsigned i = 0; argc == 3 && i < sizeof(tests) / sizeof(tests[0]); i++) {
@@ -336,6 +398,6 @@ int main(int argc, char **argv)
 		tests[i].run(argv[2]);
 		return 0;
 	}
-	fputs("usage: media full|poison|truncate POOL\n", stderr);
+	fputs("usage: media full|grow|poison|truncate POOL\n", stderr);
 	return 2;
 }
