@@ -31,7 +31,7 @@ static void judge_pins(const struct doctor *doctor, struct doctor_verdict *verdi
 		verdict->hinders = true;
 	} else if (doctor->fs.dax) {
 		because(verdict, "every kernel refuses long-term pins of FS DAX, since they would "
-			"hold up truncate for ever; I/O with plain buffers works");
+			"hold up truncate for ever; the heap's io_uring calls use plain buffers");
 		if (doctor->pmem.name[0] && !doctor->pmem.needs_flush)
 			advise(verdict, "Where registered buffers are needed, make the namespace anew "
 			       "in devdax mode (this destroys what it holds; unmount it first)",
@@ -39,7 +39,7 @@ static void judge_pins(const struct doctor *doctor, struct doctor_verdict *verdi
 			       doctor->pmem.name);
 	} else {
 		because(verdict, "the kernel refuses long-term pins of files that it writes back; "
-			"I/O with plain buffers works");
+			"the heap's io_uring calls use plain buffers");
 		advise(verdict, "Register anonymous memory or a file on tmpfs, and copy", "%s", "");
 	}
 }
