@@ -132,6 +132,8 @@ static int run_verb(struct args *args)
 		options->rounds = strcmp(verb, "alloc") ? 21 : 101;
 	if (args->count == 1 && !strcmp(verb, "alloc"))
 		return bench_alloc(options);
+	if (args->count == 1 && !strcmp(verb, "io"))
+		return bench_io(options);
 	if (args->count == 1 && !strcmp(verb, "open"))
 		return bench_open(options);
 	if (args->count == 1 && !strcmp(verb, "space"))
@@ -153,9 +155,10 @@ static int run_verb(struct args *args)
 int main(int argc, char **argv)
 {
 	static const struct argp argp = {
-		option_list, parse, "alloc\nopen\nspace\nprepare\nloop publish|reserve N",
+		option_list, parse, "alloc\nio\nopen\nspace\nprepare\nloop publish|reserve N",
 		"Measure the heap against its peers and against the hardware.\v"
-		"alloc: what operations cost.  open: what opening and creating a pool costs.  "
+		"alloc: what operations cost.  io: what io_uring on blocks costs and brings.  "
+		"open: what opening and creating a pool costs.  "
 		"space: what a pool takes beyond its content.  prepare: which way to grow a file "
 		"makes first stores cheapest.  loop: only do N pairs of operations, to be looked "
 		"at by a profiler.", NULL, NULL, NULL};

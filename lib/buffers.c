@@ -42,7 +42,8 @@ void dh_buffers_open(struct daxheap_uring *uring)
 	struct dh_buffers *buffers = &uring->buffers;
 	uint64_t slots = heap->media.chunks < SLOTS_MAX ? heap->media.chunks : SLOTS_MAX;
 
-	if (uring->flags & DAXHEAP_URING_NO_REGISTER)
+	/* A device has no file system that could want pages back. */
+	if (!(uring->flags & DAXHEAP_URING_REGISTER) && !heap->mapping.is_device)
 		buffers->reason = ECANCELED;
 	else if (heap->flags & DAXHEAP_READ_ONLY)
 		buffers->reason = EROFS;

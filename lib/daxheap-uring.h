@@ -24,8 +24,8 @@
  *
  * What it is for: a block under I/O can be freed or cancelled by its owner, and goes back to the
  * heap or the file system only after the completion; and no hole is punched into the pool's file
- * and no tail cut off while the heap's I/O is in flight.  An operation is in flight from its
- * preparation until its last completion was handed to daxheap_uring_complete().
+ * and no tail cut off while the heap's I/O is in flight on its memory.  An operation is in flight
+ * from its preparation until its last completion was handed to daxheap_uring_complete().
  *
  * Threads.  One at a time for a ring and its attachment: the application's lock for the ring, if
  * it needs one, covers the calls below on it.  Any thread may take the completions, also those of
@@ -58,27 +58,45 @@ struct daxheap_uring;
 
 /* Flags of daxheap_uring_attach(). */
 enum {
-	/* Register no buffers: for a ring that has a table of its own, or a pool to be trimmed,
-	 * as chunks whose pages are registered stay in the file. */
-	DAXHEAP_URING_NO_REGISTER = 1 << 0,
+	/* Register the pool's memory with the ring where the kernel takes it; see below. */
+	DAXHEAP_URING_REGISTER = 1 << 0,
 	/* Completions flush what a device wrote and don't fence: the thread that took them calls
 	 * daxheap_fence() once for many.  Until then they are not durable. */
 	DAXHEAP_URING_NO_FENCE = 1 << 1,
 	/* Never wait in a preparation while the pool is being trimmed: -EAGAIN at once. */
 	DAXHEAP_URING_NO_WAIT = 1 << 2,
+	/* Stage reads and recvs, or don't, whatever is faster by measurement; see below. */
+	DAXHEAP_URING_STAGE = 1 << 3,
+	DAXHEAP_URING_NO_STAGE = 1 << 4,
 };
 
 /*
  * Attaches @heap to @ring, with room for @entries operations in flight (1 to 32768; 0: as many as
  * the ring's completion queue has).  The ring stays the application's.
  *
- * Unless told not to, it takes the ring's table of registered buffers for itself and registers
- * the pool's memory there where the kernel accepts that, chunk by chunk of 2 MiB, when a chunk
- * is first read into or written from.  That is so on device DAX and tmpfs.  On FS DAX the kernel
- * refuses pins of unknown length (EOPNOTSUPP, all kernels known), and on page cache it does since
- * Linux 6.x; there each operation pins its pages for as long as it lasts.  Either way the device
- * or the kernel's copy reaches the pool's memory, with nothing between.  daxheap_uring_info()
- * tells which it is.
+ * Where the data goes:
+ *
+ * - Direct: the operation is on the block itself, whose pages the kernel pins while it lasts.
+ *   That is so for all writes and sends, and for reads and recvs that are not staged.
+ *
+ * - Staged: a read or recv of up to 256 KiB is into one of up to 64 buffers in DRAM (in a row of
+ *   more, or without memory for them, it is direct); its completion copies past the CPU's cache
+ *   into the block.  The default where data is made durable by flushing cache lines, since it
+ *   takes less time than to flush each line of what something else wrote (daxbench(1)); not with
+ *   eADR, and not where msync() does it.  While it waits for its data nothing of the pool is
+ *   pinned, and the pool can be trimmed.  Nothing is in the block before the completion was
+ *   handed over.
+ *
+ * - Registered: reads and writes inside a chunk of 2 MiB through buffers that the kernel has
+ *   pinned once and for all.  It saves devices that are read and written by O_DIRECT the
+ *   look-up of pages; what the CPU copies goes no faster.  Chunks are registered when they are
+ *   first used, in the ring's table of buffers, which the attachment takes for itself, and stay
+ *   in the file until it is detached, whatever is freed.  The default on device DAX, where
+ *   nothing is trimmed anyway; elsewhere on demand by DAXHEAP_URING_REGISTER, and where the kernel
+ *   takes it: tmpfs does; FS DAX never (EOPNOTSUPP, all kernels known), page cache no more
+ *   (EFAULT).  Refused, the attachment works without.
+ *
+ * daxheap_uring_info() tells which it is.
  *
  * On a heap that is open read-only, blocks can be written and sent, not read or received into.
  *
@@ -174,25 +192,26 @@ DAXHEAP_API int daxheap_uring_complete(struct daxheap_uring *uring,
 				       const struct io_uring_cqe *cqe,
 				       struct daxheap_uring_completion *completion);
 
+/* See daxheap_uring_attach(). */
 enum daxheap_uring_path {
-	/* Reads and writes inside a chunk go through registered buffers, all else is direct. */
-	DAXHEAP_URING_REGISTERED = 1,
-	/* The kernel pins the pages of each operation while it lasts. */
-	DAXHEAP_URING_DIRECT = 2,
+	DAXHEAP_URING_DIRECT = 1,
+	DAXHEAP_URING_STAGED = 2,
+	DAXHEAP_URING_REGISTERED = 3,
 };
 
 struct daxheap_uring_info {
-	enum daxheap_uring_path path;
+	/* Of reads and recvs, and of writes and sends; single ones may be direct: see there. */
+	enum daxheap_uring_path read_path, write_path;
 	/*
 	 * Why buffers are not registered, or no more of them: an errno, 0 if they are.
 	 * EOPNOTSUPP: FS DAX; EFAULT: page cache; EBUSY: the ring had a table of its own;
 	 * EINVAL: a kernel before 5.19; ENOMEM: RLIMIT_MEMLOCK; EROFS: open read-only;
-	 * ECANCELED: DAXHEAP_URING_NO_REGISTER.
+	 * ECANCELED: not asked for.
 	 */
 	int reason;
 	unsigned entries, in_flight;
 	uint64_t registered_bytes;
-	uint64_t through_registered, direct;	/* operations prepared so far */
+	uint64_t direct, staged, through_registered;	/* operations prepared so far */
 };
 
 DAXHEAP_API int daxheap_uring_info(struct daxheap_uring *uring, struct daxheap_uring_info *info);

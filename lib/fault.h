@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Deliberate mistakes, each of which breaks one rule of the protocol: the negative controls of
- * tests/crash and of the tests of the gate.  They exist in the library that the tests link; in the one that is installed
- * dh_faulty() is the constant false.
+ * tests/crash and of the tests of the gate.  They exist in the library that the tests link; in the
+ * one that is installed dh_faulty() is the constant false.
  */
 #ifndef DH_FAULT_H
 #define DH_FAULT_H

@@ -97,6 +97,14 @@ static inline void dh_write(void *at, const void *from, size_t size)
 void dh_add_pending(struct dh_persist *persist, const void *at, size_t size);
 int dh_sync_pending(struct dh_persist *persist);
 
+static __always_inline void dh_count_lines(const struct dh_persist *persist,
+					   struct dh_traffic *traffic, const void *at, size_t size)
+{
+	if (persist->flushes || persist->syncs)
+		dh_count(&traffic->flushed_lines,
+			 ((uintptr_t)at + size - 1) / 64 - (uintptr_t)at / 64 + 1);
+}
+
 /* @size is not 0. */
 static __always_inline void dh_flush(struct dh_persist *persist, struct dh_traffic *traffic,
 			    const void *at, size_t size)
@@ -105,9 +113,22 @@ static __always_inline void dh_flush(struct dh_persist *persist, struct dh_traff
 		pmem_flush(at, size);
 	if (__builtin_expect(persist->syncs, 0))
 		dh_add_pending(persist, at, size);
-	if (persist->flushes || persist->syncs)
-		dh_count(&traffic->flushed_lines,
-			 ((uintptr_t)at + size - 1) / 64 - (uintptr_t)at / 64 + 1);
+	dh_count_lines(persist, traffic, at, size);
+	dh_listened_flush(at, size);
+}
+
+/* A store of @size bytes, not 0, and their flush; where lines are flushed, past the cache. */
+static inline void dh_copy(struct dh_persist *persist, struct dh_traffic *traffic, void *at,
+			   const void *from, size_t size)
+{
+	if (persist->flushes)
+		pmem_memcpy(at, from, size, PMEM_F_MEM_NODRAIN | PMEM_F_MEM_NONTEMPORAL);
+	else
+		memcpy(at, from, size);
+	dh_listened_store(at, size);
+	if (persist->syncs)
+		dh_add_pending(persist, at, size);
+	dh_count_lines(persist, traffic, at, size);
 	dh_listened_flush(at, size);
 }
 

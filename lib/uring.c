@@ -13,30 +13,28 @@
 #define ENTRIES_MAX 32768u		/* of a submission queue */
 
 static const char *const kind_names[] = {
-	[DH_OP_NONE] = "",	[DH_OP_READ] = "read",	[DH_OP_WRITE] = "write",
+	[DH_OP_NONE] = "?",	[DH_OP_READ] = "read",	[DH_OP_WRITE] = "write",
 	[DH_OP_RECV] = "recv",	[DH_OP_SEND] = "send",	[DH_OP_SEND_ZC] = "send_zc",
 };
 
-/* Of any thread. */
-static const struct dh_op *oldest(const struct daxheap_uring *uring)
+/* Of those at the gate, or of all.  By any thread. */
+static const struct dh_op *oldest(const struct daxheap_uring *uring, bool at_gate)
 {
 	const struct dh_op *found = NULL;
 
 	for (uint32_t i = 0; i < uring->entries; i++) {
 		const struct dh_op *op = &uring->ops[i];
 
-		if (atomic_load(&op->kind) &&
+		if (atomic_load(&op->kind) && !(at_gate && atomic_load(&op->buffer) >= 0) &&
 		    (!found || atomic_load(&op->since_ns) < atomic_load(&found->since_ns)))
 			found = op;
 	}
 	return found;
 }
 
-static void describe(const struct dh_gate_user *user, char *text, size_t size)
+static void describe_op(const struct daxheap_uring *uring, unsigned in_flight,
+			const struct dh_op *op, char *text, size_t size)
 {
-	const struct daxheap_uring *uring = (const struct daxheap_uring *)user;
-	const struct dh_op *op = oldest(uring);
-	unsigned in_flight = atomic_load(&user->in_flight), kind;
 	uint64_t now = dh_now_ns(), since;
 
 	if (!op) {
@@ -44,13 +42,19 @@ static void describe(const struct dh_gate_user *user, char *text, size_t size)
 			 uring->ring_fd, in_flight);
 		return;
 	}
-	kind = atomic_load(&op->kind);
 	since = atomic_load(&op->since_ns);
 	snprintf(text, size, "the ring of fd %d has %u operations in flight, the oldest a %s of "
 		 "%u bytes at offset %llu of the pool, for %llu ms",
-		 uring->ring_fd, in_flight, kind_names[kind], atomic_load(&op->size),
-		 (unsigned long long)atomic_load(&op->offset),
+		 uring->ring_fd, in_flight, kind_names[atomic_load(&op->kind)],
+		 atomic_load(&op->size), (unsigned long long)atomic_load(&op->offset),
 		 (unsigned long long)(now > since ? (now - since) / 1000000 : 0));
+}
+
+static void describe(const struct dh_gate_user *user, char *text, size_t size)
+{
+	const struct daxheap_uring *uring = (const struct daxheap_uring *)user;
+
+	describe_op(uring, atomic_load(&user->in_flight), oldest(uring, true), text, size);
 }
 
 /* --- attach, detach --- */
@@ -69,7 +73,8 @@ DAXHEAP_API int daxheap_uring_attach(struct daxheap *heap, struct io_uring *ring
 				     unsigned entries, unsigned flags,
 				     struct daxheap_uring **uring_out)
 {
-	const unsigned known = DAXHEAP_URING_NO_REGISTER | DAXHEAP_URING_NO_FENCE |
+	const unsigned known = DAXHEAP_URING_REGISTER | DAXHEAP_URING_STAGE |
+			       DAXHEAP_URING_NO_STAGE | DAXHEAP_URING_NO_FENCE |
 			       DAXHEAP_URING_NO_WAIT;
 	struct daxheap_uring *uring;
 	int err = dh_check_usable(heap);
@@ -78,6 +83,8 @@ DAXHEAP_API int daxheap_uring_attach(struct daxheap *heap, struct io_uring *ring
 		return err;
 	if (flags & ~known)
 		return dh_fail(EINVAL, "unknown flags %#x", flags & ~known);
+	if (flags & DAXHEAP_URING_STAGE && flags & DAXHEAP_URING_NO_STAGE)
+		return dh_fail(EINVAL, "to stage and not to stage exclude each other");
 	if (entries > ENTRIES_MAX)
 		return dh_fail(EINVAL, "at most %u operations in flight, not %u", ENTRIES_MAX,
 			       entries);
@@ -100,6 +107,7 @@ DAXHEAP_API int daxheap_uring_attach(struct daxheap *heap, struct io_uring *ring
 		return err;
 	}
 	dh_buffers_open(uring);
+	uring->staging.wanted = dh_staging_wanted(uring);
 	dh_gate_join(&heap->gate, &uring->user);
 	dh_heap_hold(heap);
 	*uring_out = uring;
@@ -116,12 +124,13 @@ DAXHEAP_API int daxheap_uring_detach(struct daxheap_uring *uring)
 	err = dh_check_usable(uring->heap);
 	if (err)
 		return err;
-	if (atomic_load(&uring->user.in_flight)) {
-		describe(&uring->user, what, sizeof(what));
+	if (uring->in_flight) {
+		describe_op(uring, uring->in_flight, oldest(uring, false), what, sizeof(what));
 		return dh_fail(EBUSY, "%s: take the completions first", what);
 	}
 	dh_gate_quit(&uring->user);
 	dh_buffers_close(uring);
+	dh_staging_close(uring);
 	dh_heap_drop(uring->heap);
 	free(uring->ops);
 	free(uring);
@@ -135,14 +144,17 @@ DAXHEAP_API int daxheap_uring_info(struct daxheap_uring *uring, struct daxheap_u
 	if (err)
 		return err;
 	*info = (struct daxheap_uring_info){
-		.path = uring->buffers.chunks ? DAXHEAP_URING_REGISTERED : DAXHEAP_URING_DIRECT,
+		.write_path = uring->buffers.chunks ? DAXHEAP_URING_REGISTERED :
+						      DAXHEAP_URING_DIRECT,
 		.reason = uring->buffers.reason,
 		.entries = uring->entries,
-		.in_flight = atomic_load(&uring->user.in_flight),
+		.in_flight = uring->in_flight,
 		.registered_bytes = uring->buffers.count * DH_CHUNK_SIZE,
 		.through_registered = uring->through_registered,
 		.direct = uring->direct,
+		.staged = uring->staged,
 	};
+	info->read_path = uring->staging.wanted ? DAXHEAP_URING_STAGED : info->write_path;
 	return 0;
 }
 
@@ -159,14 +171,35 @@ static struct dh_op *op_of(const struct daxheap_uring *uring, uint64_t user_data
 	return &uring->ops[delta / sizeof(struct dh_op)];
 }
 
-/* Whoever wrote, a device or the kernel on another CPU: a flush reaches all caches. */
-static int make_durable(struct daxheap_uring *uring, const struct dh_op *op, size_t size)
+static struct dh_found found_of(struct dh_space *space, const struct dh_op *op)
+{
+	struct dh_found found = {.span = op->span, .offset = op->block};
+	bool starts;
+
+	if (found.span)
+		found.index = dh_span_index(found.span, op->block, &starts);
+	else
+		found.huge = &space->chunks[op->block / DH_CHUNK_SIZE];
+	return found;
+}
+
+/* Nobody wants what came into a block that was given back meanwhile. */
+static int make_durable(struct daxheap_uring *uring, const struct dh_op *op,
+			const struct dh_found *found, size_t size)
 {
 	struct daxheap *heap = uring->heap;
+	char *at = heap->base + atomic_load_explicit(&op->offset, memory_order_relaxed);
+	int buffer = atomic_load_explicit(&op->buffer, memory_order_relaxed);
 	struct dh_traffic traffic = {0};
 	int err = 0;
 
-	dh_flush(&heap->persist, &traffic, heap->base + atomic_load(&op->offset), size);
+	if (dh_found_waits(found))
+		return 0;
+	if (buffer >= 0)
+		dh_copy(&heap->persist, &traffic, at, dh_staging_at(uring, buffer), size);
+	else
+		/* Whoever wrote, a device or the kernel on another CPU: it reaches all caches. */
+		dh_flush(&heap->persist, &traffic, at, size);
 	if (!(uring->flags & DAXHEAP_URING_NO_FENCE))
 		err = dh_fence(&heap->persist, &traffic);
 	/* Of all attachments. */
@@ -175,21 +208,19 @@ static int make_durable(struct daxheap_uring *uring, const struct dh_op *op, siz
 	return err;
 }
 
-static void end(struct daxheap_uring *uring, struct dh_op *op)
+static void end(struct daxheap_uring *uring, struct dh_op *op, const struct dh_found *found)
 {
-	struct dh_space *space = &uring->heap->space;
-	struct dh_found found = {.span = op->span, .offset = op->block};
-	bool starts;
+	int buffer = atomic_load_explicit(&op->buffer, memory_order_relaxed);
 
-	if (found.span)
-		found.index = dh_span_index(found.span, op->block, &starts);
-	else
-		found.huge = &space->chunks[op->block / DH_CHUNK_SIZE];
 	atomic_store_explicit(&op->kind, DH_OP_NONE, memory_order_relaxed);
 	op->next = uring->unused;
 	uring->unused = (uint32_t)(op - uring->ops);
-	dh_io_end(space, &found);
-	dh_gate_leave(&uring->user);
+	uring->in_flight--;
+	dh_io_end(&uring->heap->space, found);
+	if (buffer >= 0)
+		dh_staging_put(uring, buffer);
+	else
+		dh_gate_leave(&uring->user);
 }
 
 DAXHEAP_API int daxheap_uring_complete(struct daxheap_uring *uring,
@@ -199,6 +230,7 @@ DAXHEAP_API int daxheap_uring_complete(struct daxheap_uring *uring,
 	struct dh_op *op = op_of(uring, cqe->user_data);
 	int err = dh_check_usable(uring->heap);
 	enum dh_op_kind kind;
+	struct dh_found found;
 
 	if (err)
 		return err;
@@ -208,15 +240,16 @@ DAXHEAP_API int daxheap_uring_complete(struct daxheap_uring *uring,
 	if (!kind || op->generation != cqe->user_data >> DH_OP_ADDRESS_BITS)
 		return dh_fail(EINVAL, "the operation of this completion has ended: it was handed "
 			       "over before");
+	found = found_of(&uring->heap->space, op);
 	completion->data = op->data;
 	completion->result = cqe->res;
 	completion->flags = cqe->flags;
 	if (dh_op_writes_memory(kind) && cqe->res > 0) {
-		err = make_durable(uring, op, (size_t)cqe->res);
+		err = make_durable(uring, op, &found, (size_t)cqe->res);
 		if (err)
 			completion->result = err;
 	}
 	if (!(cqe->flags & IORING_CQE_F_MORE))
-		end(uring, op);
+		end(uring, op, &found);
 	return 1;
 }

@@ -22,6 +22,7 @@ struct dh_op {
 	uint64_t block;			/* its offset */
 	uint32_t next;			/* of the unused ones */
 	uint16_t generation;
+	atomic_schar buffer;		/* of the staging area; -1: none, it is on the block itself */
 };
 
 /* Chunks whose pages are registered, at slot chunk % slots of the ring's table. */
@@ -32,6 +33,14 @@ struct dh_buffers {
 	int reason;			/* errno why no more are registered; 0 */
 };
 
+/* Buffers in DRAM. */
+struct dh_staging {
+	bool wanted;
+	char *memory;			/* NULL: not yet */
+	uint32_t count, unused;
+	uint8_t stack[64];		/* unused ones */
+};
+
 struct daxheap_uring {
 	struct dh_gate_user user;	/* first: it is found from there */
 	struct daxheap *heap;
@@ -40,8 +49,10 @@ struct daxheap_uring {
 	unsigned flags;
 	uint32_t entries;
 	uint32_t unused;		/* first; entries: none */
-	uint64_t through_registered, direct;
+	uint32_t in_flight;		/* at the gate fewer: the staged ones are not there */
+	uint64_t through_registered, direct, staged;
 	struct dh_buffers buffers;
+	struct dh_staging staging;
 	struct dh_op *ops;
 };
 
@@ -65,5 +76,13 @@ void dh_buffers_open(struct daxheap_uring *uring);
 void dh_buffers_close(struct daxheap_uring *uring);
 /* The slot of the registered buffer that the range lies in, registered now if need be; -1. */
 int dh_buffers_slot(struct daxheap_uring *uring, uint64_t offset, uint64_t size);
+
+/* staging.c */
+bool dh_staging_wanted(const struct daxheap_uring *uring);
+/* A buffer of @size bytes at least; -1: there is none. */
+int dh_staging_take(struct daxheap_uring *uring, uint64_t size);
+void dh_staging_put(struct daxheap_uring *uring, int buffer);
+void *dh_staging_at(const struct daxheap_uring *uring, int buffer);
+void dh_staging_close(struct daxheap_uring *uring);
 
 #endif

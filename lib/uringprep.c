@@ -66,11 +66,12 @@ static uint64_t coarse_ns(void)
 }
 
 static struct dh_op *take_op(struct daxheap_uring *uring, const struct request *request,
-			   const struct dh_found *found)
+			     const struct dh_found *found, int buffer)
 {
 	struct dh_op *op = &uring->ops[uring->unused];
 
 	uring->unused = op->next;
+	uring->in_flight++;
 	op->generation++;
 	op->data = request->data;
 	op->span = found->span;
@@ -79,69 +80,97 @@ static struct dh_op *take_op(struct daxheap_uring *uring, const struct request *
 			      memory_order_relaxed);
 	atomic_store_explicit(&op->size, (unsigned)request->size, memory_order_relaxed);
 	atomic_store_explicit(&op->since_ns, coarse_ns(), memory_order_relaxed);
+	atomic_store_explicit(&op->buffer, (signed char)buffer, memory_order_relaxed);
 	atomic_store_explicit(&op->kind, request->kind, memory_order_relaxed);
 	return op;
 }
 
-static void fill(struct daxheap_uring *uring, struct io_uring_sqe *sqe,
-		 const struct request *request, uint64_t offset)
+/* Reads and writes a file, at @slot of the registered buffers or, if that is -1, at @at. */
+static void fill_file(struct io_uring_sqe *sqe, const struct request *request, void *at, int slot)
 {
 	const unsigned size = (unsigned)request->size;
-	void *at = (void *)(uintptr_t)request->at;
-	bool file = request->kind == DH_OP_READ || request->kind == DH_OP_WRITE;
-	int slot = file ? dh_buffers_slot(uring, offset, size) : -1;
 
-	uring->through_registered += slot >= 0;
-	uring->direct += slot < 0;
+	if (request->kind == DH_OP_READ && slot >= 0)
+		io_uring_prep_read_fixed(sqe, request->fd, at, size, request->file_offset, slot);
+	else if (request->kind == DH_OP_READ)
+		io_uring_prep_read(sqe, request->fd, at, size, request->file_offset);
+	else if (slot >= 0)
+		io_uring_prep_write_fixed(sqe, request->fd, at, size, request->file_offset, slot);
+	else
+		io_uring_prep_write(sqe, request->fd, at, size, request->file_offset);
+}
+
+static void fill(struct io_uring_sqe *sqe, const struct request *request, void *at, int slot)
+{
 	switch (request->kind) {
-	case DH_OP_READ:
-		if (slot >= 0)
-			io_uring_prep_read_fixed(sqe, request->fd, at, size,
-						 request->file_offset, slot);
-		else
-			io_uring_prep_read(sqe, request->fd, at, size, request->file_offset);
-		break;
-	case DH_OP_WRITE:
-		if (slot >= 0)
-			io_uring_prep_write_fixed(sqe, request->fd, at, size,
-						  request->file_offset, slot);
-		else
-			io_uring_prep_write(sqe, request->fd, at, size, request->file_offset);
-		break;
 	case DH_OP_RECV:
-		io_uring_prep_recv(sqe, request->fd, at, size, request->flags);
+		io_uring_prep_recv(sqe, request->fd, at, request->size, request->flags);
 		break;
 	case DH_OP_SEND:
-		io_uring_prep_send(sqe, request->fd, at, size, request->flags);
+		io_uring_prep_send(sqe, request->fd, at, request->size, request->flags);
+		break;
+	case DH_OP_SEND_ZC:
+		io_uring_prep_send_zc(sqe, request->fd, at, request->size, request->flags, 0);
 		break;
 	default:
-		io_uring_prep_send_zc(sqe, request->fd, at, size, request->flags, 0);
+		fill_file(sqe, request, at, slot);
 	}
+}
+
+/* On the block itself: at the gate. */
+static int enter(struct daxheap_uring *uring)
+{
+	return dh_gate_enter(&uring->user, uring->flags & DAXHEAP_URING_NO_WAIT ? 0 : PATIENCE_NS);
+}
+
+static void leave(struct daxheap_uring *uring, int buffer)
+{
+	if (buffer >= 0)
+		dh_staging_put(uring, buffer);
+	else
+		dh_gate_leave(&uring->user);
+}
+
+/* The registered buffer that the range of a file operation lies in; -1: in none. */
+static int find_slot(struct daxheap_uring *uring, const struct request *request)
+{
+	if (request->kind != DH_OP_READ && request->kind != DH_OP_WRITE)
+		return -1;
+	return dh_buffers_slot(uring, dh_media_offset(&uring->heap->media, request->at),
+			       request->size);
 }
 
 static int prepare(struct daxheap_uring *uring, const struct request *request,
 		   struct io_uring_sqe **sqe_out)
 {
+	void *at = (void *)(uintptr_t)request->at;
 	struct io_uring_sqe *sqe;
 	struct dh_found found;
-	struct dh_op *op;
-	int err = check(uring, request);
+	int buffer = -1, slot = -1, err = check(uring, request);
 
-	if (!err)
-		err = dh_gate_enter(&uring->user, uring->flags & DAXHEAP_URING_NO_WAIT ?
-					    0 : PATIENCE_NS);
+	if (err)
+		return err;
+	if (dh_op_writes_memory(request->kind))
+		buffer = dh_staging_take(uring, request->size);
+	if (buffer < 0)
+		err = enter(uring);
 	if (err)
 		return err;
 	err = begin_on_block(uring->heap, request->at, request->size, &found);
 	if (err) {
-		dh_gate_leave(&uring->user);
+		leave(uring, buffer);
 		return err;
 	}
-	op = take_op(uring, request, &found);
+	if (buffer >= 0)
+		at = dh_staging_at(uring, buffer);
+	else
+		slot = find_slot(uring, request);
+	*(buffer >= 0 ? &uring->staged :
+	  slot >= 0 ? &uring->through_registered : &uring->direct) += 1;
 	/* There is one: see check(). */
 	sqe = io_uring_get_sqe(uring->ring);
-	fill(uring, sqe, request, atomic_load_explicit(&op->offset, memory_order_relaxed));
-	io_uring_sqe_set_data64(sqe, dh_op_user_data(op));
+	fill(sqe, request, at, slot);
+	io_uring_sqe_set_data64(sqe, dh_op_user_data(take_op(uring, request, &found, buffer)));
 	if (sqe_out)
 		*sqe_out = sqe;
 	return 0;

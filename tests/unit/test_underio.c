@@ -327,7 +327,7 @@ Test(underio, the_gate_waits_for_a_recv_and_wakes)
 	pthread_t thread;
 	void *block;
 
-	rig_open(&rig, 8, 0);
+	rig_open(&rig, 8, DAXHEAP_URING_NO_STAGE);
 	closer.heap = rig.heap;
 	must(daxheap_alloc(rig.heap, 500, &block));
 	rig_recv(&rig, block, 100, NULL);
@@ -372,7 +372,7 @@ Test(underio, an_idle_ring_waits_for_the_gate)
 	pthread_t thread;
 	void *block;
 
-	rig_open(&rig, 8, 0);
+	rig_open(&rig, 8, DAXHEAP_URING_NO_STAGE);
 	opener.heap = rig.heap;
 	must(daxheap_alloc(rig.heap, 500, &block));
 	must(dh_gate_close(&rig.heap->gate, 0));
@@ -389,7 +389,7 @@ Test(underio, or_not_if_so_asked)
 	struct rig rig;
 	void *block;
 
-	rig_open(&rig, 8, DAXHEAP_URING_NO_WAIT);
+	rig_open(&rig, 8, DAXHEAP_URING_NO_WAIT | DAXHEAP_URING_NO_STAGE);
 	must(daxheap_alloc(rig.heap, 500, &block));
 	must(dh_gate_close(&rig.heap->gate, 0));
 	must_fail(EAGAIN, daxheap_uring_prep_read(rig.uring, rig.file, block, 10, 0, NULL, NULL));
@@ -405,7 +405,7 @@ Test(underio, counts_from_preparation)
 	struct rig rig;
 	void *block;
 
-	rig_open(&rig, 8, 0);
+	rig_open(&rig, 8, DAXHEAP_URING_NO_STAGE);
 	must(daxheap_alloc(rig.heap, 500, &block));
 	must_fail(EINVAL, daxheap_uring_prep_read(rig.uring, rig.file, block, 600, 0, NULL, NULL));
 	must(dh_gate_close(&rig.heap->gate, 0));
@@ -418,6 +418,35 @@ Test(underio, counts_from_preparation)
 	must(dh_gate_close(&rig.heap->gate, 0));
 	dh_gate_open(&rig.heap->gate);
 	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+/* A staged recv pins nothing, however long it lasts; its block waits all the same. */
+Test(underio, what_is_staged_is_not_at_the_gate)
+{
+	struct rig rig;
+	char *block, *last;
+
+	rig_open(&rig, 8, DAXHEAP_URING_STAGE);
+	block = pool_block(rig.heap, 500, 0);
+	rig_recv(&rig, block, 100, block);
+	must(dh_gate_close(&rig.heap->gate, 0));
+	/* Nor does it wait. */
+	rig_recv(&rig, block + 100, 100, block + 100);
+	rig_feed(&rig, 100, 0x42);
+	/* Of the two either. */
+	last = rig_reap(&rig).data == block ? block + 100 : block;
+	cr_assert_eq(block[last == block ? 199 : 99], 0x42);
+	cr_assert_eq(last[99], 0);
+	dh_gate_open(&rig.heap->gate);
+	must_fail(EBUSY, daxheap_uring_detach(rig.uring));
+	must_say("a recv of 100 bytes");
+	must(daxheap_cancel(rig.heap, block));
+	cr_assert(!is_given_out(&rig, 500, block));
+	/* What comes for nobody is thrown away. */
+	finish_recv(&rig, 100);
+	cr_assert_eq(last[99], 0);
+	cr_assert(is_given_out(&rig, 500, block));
 	rig_close(&rig);
 }
 
@@ -495,7 +524,7 @@ Test(underio, a_thread_that_exits)
 	struct foreign foreign = {.rig = &rig};
 	int result;
 
-	rig_open(&rig, 8, 0);
+	rig_open(&rig, 8, DAXHEAP_URING_NO_STAGE);
 	must(daxheap_alloc(rig.heap, 500, &foreign.block));
 	in_thread(begin_recv, &foreign);
 	cr_assert_eq(rig_info(&rig).in_flight, 1);

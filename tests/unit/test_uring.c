@@ -478,7 +478,7 @@ Test(uring, read_only)
 	block = daxheap_ptr(heap, *pool_root(heap, "r"));
 	ring_open(&ring, 4);
 	cr_assert_eq(pipe(pipes), 0);
-	must(daxheap_uring_attach(heap, &ring, 0, 0, &uring));
+	must(daxheap_uring_attach(heap, &ring, 0, DAXHEAP_URING_REGISTER, &uring));
 	must_fail(EROFS, daxheap_uring_prep_read(uring, pipes[0], block, 10, 0, NULL, NULL));
 	must_fail(EROFS, daxheap_uring_prep_recv(uring, pipes[0], block, 10, 0, NULL, NULL));
 	must(daxheap_uring_prep_write(uring, pipes[1], block, 100, 0, NULL, NULL));
@@ -489,7 +489,7 @@ Test(uring, read_only)
 	cr_assert_eq(read(pipes[0], bytes, 100), 100);
 	cr_assert_eq(bytes[99], 3);
 	must(daxheap_uring_info(uring, &info));
-	cr_assert_eq(info.path, DAXHEAP_URING_DIRECT);
+	cr_assert_eq(info.write_path, DAXHEAP_URING_DIRECT);
 	cr_assert_eq(info.reason, EROFS);
 	must(daxheap_uring_detach(uring));
 	io_uring_queue_exit(&ring);
@@ -561,18 +561,19 @@ Test(uring, buffers_are_registered_where_the_kernel_takes_them)
 	struct rig rig;
 	char *block;
 
-	rig_open(&rig, 8, 0);
+	rig_open(&rig, 8, DAXHEAP_URING_REGISTER | DAXHEAP_URING_NO_STAGE);
 	block = pool_block(rig.heap, 1000, 1);
 	info = rig_info(&rig);
 	cr_assert_eq(info.registered_bytes, 0);
+	cr_assert_eq(info.read_path, info.write_path);
 	cr_assert_eq(rig_read(&rig, block, 100, 0), 100);
 	cr_assert_eq(rig_read(&rig, block, 100, 0), 100);
-	if (info.path == DAXHEAP_URING_DIRECT) {
+	if (info.write_path == DAXHEAP_URING_DIRECT) {
 		cr_assert_neq(info.reason, 0);
 		cr_assert_eq(rig_info(&rig).direct, 2);
 		cr_assert_eq(registered(&rig, block), 0);
 	} else {
-		cr_assert_eq(info.path, DAXHEAP_URING_REGISTERED);
+		cr_assert_eq(info.write_path, DAXHEAP_URING_REGISTERED);
 		cr_assert_eq(info.reason, 0);
 		info = rig_info(&rig);
 		cr_assert_eq(info.through_registered, 2);
@@ -580,12 +581,13 @@ Test(uring, buffers_are_registered_where_the_kernel_takes_them)
 		cr_assert_eq(info.registered_bytes, DH_CHUNK_SIZE);
 		cr_assert_eq(registered(&rig, block), 1);
 	}
+	must_be_file((unsigned char *)block, 100, 0);
 	must(daxheap_uring_detach(rig.uring));
 	cr_assert_eq(registered(&rig, block), 0);
-	must(daxheap_uring_attach(rig.heap, &rig.ring, 0, DAXHEAP_URING_NO_REGISTER, &rig.uring));
+	must(daxheap_uring_attach(rig.heap, &rig.ring, 0, DAXHEAP_URING_NO_STAGE, &rig.uring));
 	cr_assert_eq(rig_read(&rig, block, 100, 0), 100);
 	info = rig_info(&rig);
-	cr_assert_eq(info.path, DAXHEAP_URING_DIRECT);
+	cr_assert_eq(info.write_path, DAXHEAP_URING_DIRECT);
 	cr_assert_eq(info.reason, ECANCELED);
 	cr_assert_eq(info.direct, 1);
 	cr_assert_eq(registered(&rig, block), 0);
@@ -606,8 +608,8 @@ Test(uring, a_ring_with_buffers_of_its_own)
 	rig_open(&rig, 8, 0);
 	must(daxheap_uring_detach(rig.uring));
 	cr_assert_eq(io_uring_register_buffers(&rig.ring, &iov, 1), 0);
-	must(daxheap_uring_attach(rig.heap, &rig.ring, 0, 0, &rig.uring));
-	cr_assert_eq(rig_info(&rig).path, DAXHEAP_URING_DIRECT);
+	must(daxheap_uring_attach(rig.heap, &rig.ring, 0, DAXHEAP_URING_REGISTER, &rig.uring));
+	cr_assert_eq(rig_info(&rig).write_path, DAXHEAP_URING_DIRECT);
 	cr_assert_eq(rig_info(&rig).reason, EBUSY);
 	block = pool_block(rig.heap, 1000, 1);
 	cr_assert_eq(rig_read(&rig, block, 100, 0), 100);
@@ -617,6 +619,61 @@ Test(uring, a_ring_with_buffers_of_its_own)
 	cr_assert_eq(io_uring_wait_cqe(&rig.ring, &cqe), 0);
 	cr_assert_eq(cqe->res, 100);
 	io_uring_cqe_seen(&rig.ring, cqe);
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+/* --- staging --- */
+
+/* The default goes by how data is made durable. */
+Test(uring, staged_where_lines_are_flushed)
+{
+	struct daxheap_info heap;
+	struct rig rig;
+
+	rig_open(&rig, 8, 0);
+	must(daxheap_get_info(rig.heap, &heap));
+	cr_assert_eq(rig_info(&rig).read_path == DAXHEAP_URING_STAGED,
+		     heap.durability != DAXHEAP_PAGE_CACHE);
+	must(daxheap_uring_detach(rig.uring));
+	must_fail(EINVAL, daxheap_uring_attach(rig.heap, &rig.ring, 0, DAXHEAP_URING_STAGE |
+					       DAXHEAP_URING_NO_STAGE, &rig.uring));
+	must(daxheap_uring_attach(rig.heap, &rig.ring, 0, DAXHEAP_URING_STAGE, &rig.uring));
+	cr_assert_eq(rig_info(&rig).read_path, DAXHEAP_URING_STAGED);
+	cr_assert_eq(rig_info(&rig).write_path, DAXHEAP_URING_DIRECT);
+	rig_close(&rig);
+}
+
+/* Also what comes short; no byte behind it; more than there are buffers, and larger. */
+Test(uring, staged_data_comes_with_the_completion)
+{
+	struct daxheap_info before, after;
+	struct rig rig;
+	unsigned char *block;
+
+	rig_open(&rig, 128, DAXHEAP_URING_STAGE);
+	block = pool_block(rig.heap, 65536, 0xee);
+	before = heap_info(&rig);
+	cr_assert_eq(rig_read(&rig, block, 65536, FILE_SIZE - 6400), 6400);
+	after = heap_info(&rig);
+	must_be_file(block, 6400, FILE_SIZE - 6400);
+	cr_assert_eq(block[6400], 0xee);
+	cr_assert_eq(after.flushed_lines - before.flushed_lines, 100);
+	cr_assert_eq(after.fences - before.fences, 1);
+	for (unsigned i = 0; i < 100; i++)
+		must(daxheap_uring_prep_read(rig.uring, rig.file, block + i * 100, 100, i * 100,
+					     NULL, NULL));
+	rig_submit(&rig);
+	for (unsigned i = 0; i < 100; i++)
+		cr_assert_eq(rig_reap(&rig).result, 100);
+	must_be_file(block, 10000, 0);
+	cr_assert_eq(rig_info(&rig).staged, 65);
+	cr_assert_eq(rig_info(&rig).direct, 36);
+	must(daxheap_cancel(rig.heap, block));
+	must(daxheap_alloc(rig.heap, 1 * MiB, (void **)&block));
+	cr_assert_eq(rig_read(&rig, block, 1 * MiB, 0), (int)FILE_SIZE);
+	must_be_file(block, FILE_SIZE, 0);
+	cr_assert_eq(rig_info(&rig).direct, 37);
 	must(daxheap_cancel(rig.heap, block));
 	rig_close(&rig);
 }
