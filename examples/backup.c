@@ -315,9 +315,8 @@ int main(int argc, char **argv)
 	err = io_uring_queue_init(ENTRIES, &ring, 0);
 	if (err)
 		die_errno("no io_uring", -err);
-	/* Registered buffers would keep their chunks from being trimmed. */
 	if (kv_open(&store, argv[1], 0, POOL_SIZE) ||
-	    daxheap_uring_attach(store.heap, &ring, 0, DAXHEAP_URING_NO_REGISTER, &uring))
+	    daxheap_uring_attach(store.heap, &ring, 0, 0, &uring))
 		die("can't make the pool");
 	store.before_change = capture;
 	if (pthread_create(&threads[0], NULL, change, NULL) ||
