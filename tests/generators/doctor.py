@@ -19,7 +19,7 @@ NOBODY = 65534
 QUESTIONS = {"durable_by_flushes": "durable by cache-line flushes",
              "huge_pages": "huge pages", "long_term_pins": "long-term pins"}
 KEYS = set(QUESTIONS) | {"path", "kind", "hindered", "media", "file_system", "block_device",
-                         "namespace", "map_sync", "register_buffer", "ranges",
+                         "namespace", "map_sync", "register_buffer", "io_uring", "ranges",
                          "scratch_ranges", "not_seen"}
 PR_SET_THP_DISABLE = 41
 

@@ -326,6 +326,32 @@ Test(doctor, pins)
 	expect(doctor, DOCTOR_PINS, DOCTOR_UNKNOWN, false, "told below", NULL);
 }
 
+/* As daxheap_uring_attach() chooses. */
+Test(doctor, how_a_heap_reads_and_writes)
+{
+	struct doctor *doctor = healthy();
+
+	doctor_judge(doctor);
+	cr_expect_str_eq(doctor->reads, "staged");
+	cr_expect_str_eq(doctor->writes, "direct");
+	strcpy(doctor->pmem.domain, "cpu_cache");
+	doctor_judge(doctor);
+	cr_expect_str_eq(doctor->reads, "direct");
+	doctor = device_dax();
+	doctor_judge(doctor);
+	cr_expect_str_eq(doctor->reads, "staged");
+	cr_expect_str_eq(doctor->writes, "registered");
+	strcpy(doctor->pmem.domain, "cpu_cache");
+	doctor_judge(doctor);
+	cr_expect_str_eq(doctor->reads, "registered");
+	doctor = without_dax();
+	doctor_judge(doctor);
+	cr_expect_str_eq(doctor->reads, "direct");
+	doctor = unmounted("ext4");
+	doctor_judge(doctor);
+	cr_expect_null(doctor->reads);
+}
+
 Test(doctor, bad_media)
 {
 	struct doctor *doctor = healthy();

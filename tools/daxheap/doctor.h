@@ -133,6 +133,7 @@ struct doctor {
 	struct doctor_huge huge;	/* of the path itself */
 	struct doctor_huge scratch_huge; /* of a scratch file, where the path says nothing */
 	struct doctor_verdict verdicts[DOCTOR_QUESTIONS];
+	const char *reads, *writes;	/* the path of daxheap_uring_*(); NULL: not known */
 	char unseen[DOCTOR_NOTES_MAX][256];
 	unsigned unseen_count;
 };

@@ -79,6 +79,18 @@ static struct json_object *pmem_json(const struct doctor_pmem *pmem)
 	return object;
 }
 
+static struct json_object *io_json(const struct doctor *doctor)
+{
+	struct json_object *object;
+
+	if (!doctor->reads)
+		return NULL;
+	object = json_object_new_object();
+	cli_add_string(object, "reads", doctor->reads);
+	cli_add_string(object, "writes", doctor->writes);
+	return object;
+}
+
 static struct json_object *try_json(const struct doctor_try *try)
 {
 	struct json_object *object;
@@ -142,6 +154,7 @@ void doctor_print_json(const struct doctor *doctor)
 				       pmem_json(&doctor->pmem) : NULL);
 	json_object_object_add(top, "map_sync", try_json(&doctor->map_sync));
 	json_object_object_add(top, "register_buffer", try_json(&doctor->pin));
+	json_object_object_add(top, "io_uring", io_json(doctor));
 	json_object_object_add(top, "ranges", huge_json(&doctor->huge));
 	json_object_object_add(top, "scratch_ranges", huge_json(&doctor->scratch_huge));
 	for (unsigned i = 0; i < doctor->unseen_count; i++)

@@ -4,6 +4,7 @@
  * struct doctor, so that tests can ask for each answer.
  */
 #include <inttypes.h>
+#include <string.h>
 
 #include "doctor_judge.h"
 
@@ -31,7 +32,7 @@ static void judge_pins(const struct doctor *doctor, struct doctor_verdict *verdi
 		verdict->hinders = true;
 	} else if (doctor->fs.dax) {
 		because(verdict, "every kernel refuses long-term pins of FS DAX, since they would "
-			"hold up truncate for ever; the heap's io_uring calls use plain buffers");
+			"hold up truncate for ever; I/O with plain buffers works");
 		if (doctor->pmem.name[0] && !doctor->pmem.needs_flush)
 			advise(verdict, "Where registered buffers are needed, make the namespace anew "
 			       "in devdax mode (this destroys what it holds; unmount it first)",
@@ -39,7 +40,7 @@ static void judge_pins(const struct doctor *doctor, struct doctor_verdict *verdi
 			       doctor->pmem.name);
 	} else {
 		because(verdict, "the kernel refuses long-term pins of files that it writes back; "
-			"the heap's io_uring calls use plain buffers");
+			"I/O with plain buffers works");
 		advise(verdict, "Register anonymous memory or a file on tmpfs, and copy", "%s", "");
 	}
 }
@@ -76,8 +77,23 @@ static void judge_health(const struct doctor *doctor, struct doctor_verdict *ver
 	verdict->hinders = verdict->answer != DOCTOR_YES;
 }
 
+/* --- how daxheap_uring_*() go about it, by default --- */
+
+/* As daxheap_uring_attach() says: what is read would have to be flushed line by line, where
+ * lines are flushed, unless it is copied past the cache; what device DAX takes is registered. */
+static void judge_io(struct doctor *doctor)
+{
+	bool flushes = !doctor->map_sync.err && strcmp(doctor->pmem.domain, "cpu_cache");
+
+	if (!doctor->map_sync.tried || !doctor->pin.tried)
+		return;
+	doctor->writes = doctor->kind == DOCTOR_DEVDAX && !doctor->pin.err ? "registered" : "direct";
+	doctor->reads = flushes ? "staged" : doctor->writes;
+}
+
 void doctor_judge(struct doctor *doctor)
 {
+	judge_io(doctor);
 	judge_durable(doctor, &doctor->verdicts[DOCTOR_DURABLE]);
 	judge_huge(doctor, &doctor->verdicts[DOCTOR_HUGE_PAGES]);
 	judge_pins(doctor, &doctor->verdicts[DOCTOR_PINS]);

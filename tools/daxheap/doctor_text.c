@@ -178,6 +178,9 @@ void doctor_print_text(const struct doctor *doctor)
 	printf("\n");
 	print_place(doctor);
 	print_pmem(doctor);
+	if (doctor->reads)
+		printf(FACT "a heap's reads are %s%s, its writes %s\n", "io_uring", doctor->reads,
+		       !strcmp(doctor->reads, "staged") ? " in DRAM" : "", doctor->writes);
 	print_mmap(doctor->huge.tried ? &doctor->huge : &doctor->scratch_huge);
 	print_ranges(&doctor->huge, doctor->path);
 	print_ranges(&doctor->scratch_huge, "a scratch file");
