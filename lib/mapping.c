@@ -103,9 +103,15 @@ static int map_part(const struct dh_mapping *mapping, uint64_t from, uint64_t to
 	return 0;
 }
 
-int dh_mapping_sync(const struct dh_mapping *mapping)
+/*
+ * On DAX, fsync() would flush and write-protect all that was stored to in the whole file, so that
+ * it faults again; msync() commits the file's length and extents as well, and leaves alone what is
+ * not in its range.
+ */
+int dh_mapping_sync(const struct dh_mapping *mapping, uint64_t from, uint64_t to)
 {
-	if (fsync(mapping->fd))
+	if (mapping->is_dax ? msync(mapping->base + from, to - from, MS_SYNC) :
+			      fsync(mapping->fd))
 		return dh_fail(EIO, "can't make the length of the pool's file durable: %s",
 			       strerror(errno));
 	dh_mapping_changed(DH_FILE_SYNCED, 0, 0);
@@ -120,20 +126,6 @@ static int map_nothing(const struct dh_mapping *mapping, uint64_t from, uint64_t
 			       MAP_FAILED ? -errno : 0;
 }
 
-/*
- * On DAX, fsync() would flush and write-protect all that was stored to in the whole file, so that
- * it faults again; msync() commits the file's length and extents as well, and leaves alone what is
- * not in its range.
- */
-static int sync_growth(const struct dh_mapping *mapping, uint64_t from, uint64_t to)
-{
-	if (!mapping->is_dax)
-		return dh_mapping_sync(mapping);
-	if (msync(mapping->base + from, to - from, MS_SYNC))
-		return dh_fail(EIO, "can't make the pool's growth durable: %s", strerror(errno));
-	return 0;
-}
-
 /* The file is longer now: that is durable before anything in it can be referred to. */
 static int take_length(struct dh_mapping *mapping, uint64_t length)
 {
@@ -146,7 +138,7 @@ static int take_length(struct dh_mapping *mapping, uint64_t length)
 	err = map_part(mapping, before, length);
 	if (err)
 		return dh_fail(-err, "can't map what the pool grew by: %s", strerror(-err));
-	err = dh_faulty(DH_FAULT_GROWTH_NOT_SYNCED) ? 0 : sync_growth(mapping, before, length);
+	err = dh_faulty(DH_FAULT_GROWTH_NOT_SYNCED) ? 0 : dh_mapping_sync(mapping, before, length);
 	if (err)
 		map_nothing(mapping, before, length);
 	else

@@ -82,8 +82,9 @@ uint64_t dh_mapping_ahead(uint64_t used);
 int dh_mapping_hide(struct dh_mapping *mapping, uint64_t length);
 int dh_mapping_show(struct dh_mapping *mapping);
 
-/* Makes durable what the file's length and holes are. */
-int dh_mapping_sync(const struct dh_mapping *mapping);
+/* Makes durable what the file's length and holes are, and what was stored to in the mapped bytes
+ * @from to @to: best none of it, since it has to be flushed. */
+int dh_mapping_sync(const struct dh_mapping *mapping, uint64_t from, uint64_t to);
 
 enum dh_file_change {
 	DH_FILE_GREW,			/* to @offset */

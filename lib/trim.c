@@ -74,6 +74,9 @@ static int take_away(struct daxheap *heap, const struct dh_run *run, uint64_t de
 static int free_run(struct daxheap *heap, struct dh_traffic *traffic, const struct dh_run *run,
 		    uint64_t deadline, struct dh_bounded **left)
 {
+	/* A hole has nothing to be flushed; behind the file's end there is no mapping of it. */
+	const uint64_t from = run->is_tail ? 0 : run->first * DH_CHUNK_SIZE;
+	const uint64_t to = run->is_tail ? DH_PAGE_SIZE : from + run->count * DH_CHUNK_SIZE;
 	const uint64_t before = dh_mapping_space(&heap->mapping);
 	uint64_t after;
 	int err = 0;
@@ -85,7 +88,7 @@ static int free_run(struct daxheap *heap, struct dh_traffic *traffic, const stru
 	if (!err && !dh_faulty(DH_FAULT_TRIM_EARLY))
 		err = take_away(heap, run, deadline, left);
 	if (!err)
-		err = dh_mapping_sync(&heap->mapping);
+		err = dh_mapping_sync(&heap->mapping, from, to);
 	after = dh_mapping_space(&heap->mapping);
 	if (!err && after < before)
 		atomic_fetch_add(&heap->trim.trimmed, before - after);

@@ -13,7 +13,9 @@ FILE_SYSTEMS = ("ext4", "xfs")
 # Providers of checksums that older ext4 and xfs ask the crypto layer for by name; modprobe
 # knows them as soft dependencies only, and newer kernels have them built in or not at all.
 WANTED = ("crc32c_generic", "libcrc32c", "crc32c_cryptoapi", "virtio_pmem", "nd_e820",
-          "device_dax", "dax_pmem", "loop")
+          "device_dax", "dax_pmem", "loop",
+          # Makes a block device slow.
+          "dm_delay")
 
 
 def _tool(name):
