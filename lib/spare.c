@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <assert.h>
+
 #include "error.h"
 #include "gate.h"
 #include "spare.h"
@@ -158,6 +160,24 @@ static void extend(struct dh_space *space, uint64_t from, uint64_t spare, bool h
 	}
 }
 
+#ifdef DH_DEBUG
+static bool count_is_right(struct dh_space *space)
+{
+	uint64_t spare = 0;
+
+	for (uint64_t i = space->media->first_chunk; i < space->media->chunks; i++)
+		spare += atomic_load(&space->chunks[i].loaded) && dh_chunk_is_free(space, i) &&
+			 has_space(&space->chunks[i]);
+	return spare == space->spare;
+}
+#else
+static bool count_is_right(struct dh_space *space)
+{
+	(void)space;
+	return true;
+}
+#endif
+
 static void take(struct dh_space *space, struct dh_run *run)
 {
 	for (uint64_t i = run->first; i < run->first + run->count; i++) {
@@ -180,6 +200,7 @@ bool dh_spare_take(struct dh_space *space, uint64_t from, uint64_t to, uint64_t 
 	bool found;
 
 	dh_lock(&space->lock);
+	assert(count_is_right(space));
 	max = space->spare > keep ? space->spare - keep : 0;
 	if (max > RUN_SPARE_MAX)
 		max = RUN_SPARE_MAX;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -35,12 +36,16 @@ static void must(int err, const char *what)
 		broken("%s: %d, %s", what, err, daxheap_errormsg());
 }
 
-static void take_pages(struct template *template, const char *bytes)
+static void take_pages(struct template *template, const char *bytes, int fd)
 {
 	static const char zeros[DH_PAGE_SIZE];
+	struct stat st;
 
+	if (fstat(fd, &st))
+		broken("a new pool is gone");
+	template->length = (uint64_t)st.st_size;
 	template->count = 0;
-	for (uint32_t page = 0; page < POOL_SIZE / DH_PAGE_SIZE; page++) {
+	for (uint32_t page = 0; page < template->length / DH_PAGE_SIZE; page++) {
 		const char *from = bytes + page * (size_t)DH_PAGE_SIZE;
 
 		if (!memcmp(from, zeros, DH_PAGE_SIZE))
@@ -92,12 +97,12 @@ static void create_pool(const struct geometry *geometry, struct template *templa
 	bytes = calloc(1, POOL_SIZE);
 	if (fd < 0 || !bytes || read(fd, bytes, POOL_SIZE) < (ssize_t)DH_CHUNK_SIZE)
 		broken("%s: can't read it", path);
-	close(fd);
 	unlink(path);
 	*strrchr(path, '/') = 0;
 	rmdir(path);
 	make_uniform(bytes);
-	take_pages(template, bytes);
+	take_pages(template, bytes, fd);
+	close(fd);
 	free(bytes);
 }
 
@@ -107,12 +112,6 @@ static const char *path_of(int fd)
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	return path;
-}
-
-/* A pool file of the template's pages: its path and its bytes. */
-static const char *make_file(const struct template *template, char **bytes)
-{
-	return path_of(media_file(template, (void **)bytes));
 }
 
 static void make_table(struct daxheap *heap)
@@ -132,12 +131,14 @@ static void prepare(unsigned i)
 	struct template *template = &templates[i];
 	struct daxheap *heap;
 	char *bytes;
+	int fd;
 
 	create_pool(&geometries[i], template);
-	must(daxheap_open(make_file(template, &bytes), 0, &heap), "open");
+	fd = media_file(template, (void **)&bytes);
+	must(daxheap_open(path_of(fd), 0, &heap), "open");
 	make_table(heap);
 	daxheap_close(heap);
-	take_pages(template, bytes);
+	take_pages(template, bytes, fd);
 }
 
 void cases_prepare(void)
@@ -319,6 +320,7 @@ static void run(const struct case_spec *spec)
 	on_violation = describe_where;
 	choose_effort(spec, &random, effort);
 	ops_large = random_one_in(&random, 4);
+	ops_policy = random_one_in(&random, 4);
 	if (spec->control) {
 		mistake = spec->control->mistake;
 		dh_fault = spec->control->fault;
@@ -334,7 +336,7 @@ static void run(const struct case_spec *spec)
 	life.random = random_next(&random);
 	listening = &listener;
 	life_start_listening();
-	path = make_file(template, &bytes);
+	path = path_of(media_file(template, (void **)&bytes));
 	life_open(&life, path);
 	life_check(&life);
 	played.effort = effort;

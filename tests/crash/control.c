@@ -20,6 +20,10 @@ const struct control controls[] = {
 	{"no-freed-rule", DH_FAULT_NO_FREED_RULE, HONEST},
 	{"reuse-early", DH_FAULT_REUSE_EARLY, HONEST},
 	{"no-continuation", DH_FAULT_NO_CONTINUATION, HONEST},
+	{"growth-not-synced", DH_FAULT_GROWTH_NOT_SYNCED, HONEST},
+	{"trim-early", DH_FAULT_TRIM_EARLY, HONEST},
+	{"trim-before-horizon", DH_FAULT_TRIM_BEFORE_HORIZON, HONEST},
+	{"forget-intent", DH_FAULT_FORGET_INTENT, HONEST},
 };
 const unsigned control_count = sizeof(controls) / sizeof(controls[0]);
 

@@ -17,6 +17,7 @@ struct trial {
 	struct media *media;
 	void (*try)(struct life *life, const struct image *image);
 	uint8_t *choice;
+	unsigned length;		/* which of the file's: 0: that persisted */
 	unsigned max;
 	uint64_t random;
 	bool in_file;
@@ -59,8 +60,15 @@ static uint64_t hash_with(const struct trial *trial, uint64_t hash, unsigned i)
 	       media_word_hash(word, chosen_value(trial->media, trial->choice, i));
 }
 
+static uint64_t chosen_length(const struct trial *trial)
+{
+	return trial->length ? trial->media->lengths[trial->length - 1] : trial->media->length;
+}
+
 static void put(struct trial *trial, unsigned i)
 {
+	if (trial->media->list[i].word >= trial->media->image_length / 8)
+		return;
 	trial->media->image[trial->media->list[i].word] =
 		chosen_value(trial->media, trial->choice, i);
 }
@@ -69,20 +77,23 @@ static void take(struct trial *trial, unsigned i)
 {
 	uint32_t word = trial->media->list[i].word;
 
-	trial->media->image[word] = trial->media->persisted[word];
+	if (word < trial->media->image_length / 8)
+		trial->media->image[word] = trial->media->persisted[word];
 }
 
 /* One image with a single chosen word (@only), or any. */
 static void try_image(struct trial *trial, unsigned only, uint64_t hash)
 {
 	unsigned count = trial->media->count;
-	struct image image = {trial->media, trial->choice, hash};
+	struct image image = {trial->media, trial->choice, chosen_length(trial), hash};
 
+	image.hash = hash ^= mix_two(image.length, trial->media->length_count + 1);
 	if (!add_tried(mix_two(hash, trial->life->model.hash)))
 		return;
 	atomic_fetch_add(&totals->images, 1);
 	violated->images++;
 	seen_add(hash);
+	media_set_image_length(trial->media, image.length);
 	if (only != UINT32_MAX)
 		put(trial, only);
 	for (unsigned i = 0; i < count && only == UINT32_MAX; i++)
@@ -115,6 +126,11 @@ static void try_single(struct trial *trial, unsigned i, unsigned choice)
 	trial->choice[i] = 0;
 }
 
+static void choose_any_length(struct trial *trial)
+{
+	trial->length = random_below(&trial->random, trial->media->length_count + 1);
+}
+
 static void try_singles(struct trial *trial)
 {
 	unsigned count = trial->media->count, max = trial->life->effort->singles_max;
@@ -124,13 +140,14 @@ static void try_singles(struct trial *trial)
 		unsigned i = count <= max ? n : random_below(&trial->random, count);
 		unsigned values = trial->media->list[i].count;
 
+		choose_any_length(trial);
 		try_single(trial, i, values);
 		if (values > 1)
 			try_single(trial, i, 1 + random_below(&trial->random, values - 1));
 	}
 }
 
-static void try_all_subsets(struct trial *trial)
+static void try_all_words(struct trial *trial)
 {
 	unsigned i;
 
@@ -143,6 +160,12 @@ static void try_all_subsets(struct trial *trial)
 			trial->choice[i] = 0;
 		}
 	} while (i < trial->media->count);
+}
+
+static void try_all_subsets(struct trial *trial)
+{
+	for (trial->length = 0; trial->length <= trial->media->length_count; trial->length++)
+		try_all_words(trial);
 }
 
 /* --- samples: each chooses for all words --- */
@@ -288,6 +311,7 @@ static void choose_sample(struct trial *trial)
 		choose_prefix_of_all, choose_all_but_one, choose_regions, choose_torn_record,
 	};
 
+	choose_any_length(trial);
 	choose[random_below(&trial->random, sizeof(choose) / sizeof(choose[0]))](trial);
 }
 
@@ -301,7 +325,7 @@ static void try_samples(struct trial *trial)
 
 static bool are_few(const struct media *media, unsigned max)
 {
-	uint64_t subsets = 1;
+	uint64_t subsets = media->length_count + 1;
 
 	for (unsigned i = 0; i < media->count && subsets <= max; i++)
 		subsets *= media->list[i].count + 1u;
@@ -315,6 +339,7 @@ static struct trial *begin_trial(struct life *life)
 	trial->life = life;
 	trial->media = life->media;
 	trial->random = random_next(&life->random);
+	trial->length = 0;
 	if (trial->max <= life->media->count) {
 		trial->max = life->media->count + 1024;
 		trial->choice = realloc(trial->choice, trial->max);
@@ -336,6 +361,7 @@ void images_form(struct life *life, void (*try)(struct life *life, const struct 
 	}
 	try_chosen(trial);
 	choose_all(trial);
+	trial->length = trial->media->length_count;
 	try_chosen(trial);
 	try_singles(trial);
 	try_samples(trial);
@@ -347,10 +373,13 @@ void images_happen(struct life *life)
 
 	if (life->media->count)
 		choose_sample(trial);
+	else
+		choose_any_length(trial);
 	for (unsigned i = 0; i < life->media->count; i++)
 		if (trial->choice[i])
 			media_set(life->media, life->media->list[i].word,
 				  chosen_value(life->media, trial->choice, i));
+	media_set_length(life->media, chosen_length(trial));
 	media_forget(life->media);
 }
 
@@ -369,8 +398,9 @@ static size_t describe(const struct trial *trial, char *text, size_t size)
 	const struct media *media = trial->media;
 	size_t used = 0;
 
-	used += (size_t)snprintf(text, size, "\n  crash of level %u, of %u unsettled words:",
-				 trial->life->level, media->count);
+	used += (size_t)snprintf(text, size, "\n  crash of level %u, of %u unsettled words, the file "
+				 "%llu KiB long:", trial->life->level, media->count,
+				 (unsigned long long)(chosen_length(trial) >> 10));
 	for (unsigned i = 0; i < media->count && used + 100 < size; i++) {
 		uint32_t word = media->list[i].word;
 		char name[64];

@@ -225,12 +225,31 @@ static void on_wait(void *arg)
 		violation("a thread that is alone waits for ever");
 }
 
+static void on_file(enum dh_file_change change, uint64_t offset, uint64_t size)
+{
+	static const char *const names[] = {"file grows to", "file is cut at", "hole at",
+					    "file is synced"};
+	struct listener *who = listening;
+
+	if (!who)
+		return;
+	tell(who, names[change], offset, change == DH_FILE_SYNCED ? 0 : size + 1);
+	if (who->life->level)
+		who->life->file_changed = true;
+	if (who->life->media) {
+		media_file_changed(who->life->media, change, offset, size);
+		life_crash(who->life);
+	}
+	happened(who);
+}
+
 void life_start_listening(void)
 {
 	static const struct dh_persist_listener listener = {on_store, on_flush, on_fence,
 							    on_wait};
 
 	dh_persist_listen(&listener, NULL);
+	dh_file_listener = on_file;
 }
 
 /* --- images --- */
@@ -298,6 +317,8 @@ void life_open(struct life *life, const char *path)
 		violation("the pool does not open: %s", daxheap_errormsg());
 	life->heap = heap;
 	life->base = *(char *const *)heap;
+	if (ops_policy && daxheap_set_trim_policy(heap, 0, 0, OPS_TRIM_LIMIT_MS))
+		violation("no policy: %s", daxheap_errormsg());
 }
 
 void life_close(struct life *life)
@@ -316,6 +337,7 @@ static void follow_cut(struct media *media, const struct image *image)
 		if (image->choice[i])
 			media_set(media, entry->word, entry->values[image->choice[i] - 1]);
 	}
+	media_set_length(media, image->length);
 }
 
 static bool has_everything(const struct image *image)
@@ -323,7 +345,7 @@ static bool has_everything(const struct image *image)
 	for (unsigned i = 0; i < image->media->count; i++)
 		if (image->choice[i] != image->media->list[i].count)
 			return false;
-	return image->media->count;
+	return image->media->count && image->length == media_newest_length(image->media);
 }
 
 /*
@@ -346,11 +368,15 @@ static void begin_listening(struct life *child, const struct image *image, uint6
 
 static void take_back(struct life *child, struct media *media)
 {
+	if (child->file_changed)
+		media_restore_image(media);
+	child->file_changed = false;
 	for (unsigned i = 0; i < child->store_count; i++) {
 		struct store *store = &child->stores[i];
 
-		memcpy(media->image + store->word, media->persisted + store->word,
-		       store->count * sizeof(uint64_t));
+		if (store->word + store->count <= media->image_length / 8)
+			memcpy(media->image + store->word, media->persisted + store->word,
+			       store->count * sizeof(uint64_t));
 	}
 	child->store_count = 0;
 }
@@ -369,8 +395,36 @@ static void work_on(struct life *child, const char *path)
 	life_check(child);
 }
 
+/* The chunks of the intent that an image has, if there is one. */
+static struct dh_intent find_intent(const uint64_t *words)
+{
+	const struct dh_superblock *sb = (const struct dh_superblock *)words;
+	struct dh_intent intent;
+
+	memcpy(&intent, words + DH_INTENT_OFFSET / 8, sizeof(intent));
+	if (intent.checksum != dh_intent_checksum(&intent, dh_pool_seed(sb)))
+		intent.count = 0;
+	return intent;
+}
+
+/* What an open found to be given back is gone, unless the intent still stands. */
+static void check_finished(const struct life *child, const struct dh_intent *intent)
+{
+	const uint64_t *words = (const uint64_t *)child->base;
+	const uint64_t *table = words + DH_TABLE_OFFSET / 8;
+
+	if (!intent->count || find_intent(words).count)
+		return;
+	for (uint64_t chunk = intent->first; chunk < intent->first + intent->count; chunk++)
+		for (uint64_t i = 0; !table[chunk] && i < DH_CHUNK_SIZE / 8; i++)
+			if (words[chunk * DH_CHUNK_SIZE / 8 + i])
+				violation("the open did not give back chunk %llu",
+					  (unsigned long long)chunk);
+}
+
 static void try_image(struct life *life, const struct image *image)
 {
+	struct dh_intent intent = find_intent(life->media->image);
 	uint64_t random = mix_two(image->hash, life->random);
 	unsigned each = life->effort->recover_each / (has_everything(image) ? 8 : 1);
 	bool listens = life->level + 1 < LEVELS && random % each == 0;
@@ -394,6 +448,7 @@ static void try_image(struct life *life, const struct image *image)
 		check_whole(path);
 	listening = &listener;
 	life_open(child, path);
+	check_finished(child, &intent);
 	if (listens)
 		life_crash(child);
 	if (works || listens)

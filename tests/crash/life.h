@@ -64,6 +64,7 @@ struct life {
 	/* Of an image: the heap's stores to it, to be taken back. */
 	struct store *stores;
 	unsigned store_count, store_max;
+	bool file_changed;		/* what it did to the file, too */
 	unsigned waits;			/* since something happened */
 	unsigned sets;			/* values that were set count up */
 	uint64_t random;
@@ -105,6 +106,7 @@ void life_check(struct life *life);
 struct image {
 	const struct media *media;
 	const uint8_t *choice;		/* of each unsettled word: so many of its values */
+	uint64_t length;		/* of the file */
 	uint64_t hash;
 };
 /* Calls @try for each image while it lies in the media's file. */

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -43,7 +44,7 @@ int media_file(const struct template *template, void **mapped)
 {
 	int fd = memfd_create("pool", MFD_CLOEXEC);
 
-	if (fd < 0 || ftruncate(fd, (off_t)POOL_SIZE))
+	if (fd < 0 || ftruncate(fd, (off_t)template->length))
 		broken("no memory for a pool");
 	*mapped = mmap(NULL, POOL_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (*mapped == MAP_FAILED)
@@ -70,8 +71,9 @@ void media_init(struct media *media, const struct template *template, struct med
 	media->persisted = new_memory(POOL_SIZE);
 	media->index = new_memory(POOL_WORDS * sizeof(*media->index));
 	fill_pages(media->persisted, template);
-	snprintf(media->path, sizeof(media->path), "/proc/self/fd/%d",
-		 media_file(template, (void **)&media->image));
+	media->length = media->image_length = template->length;
+	media->image_fd = media_file(template, (void **)&media->image);
+	snprintf(media->path, sizeof(media->path), "/proc/self/fd/%d", media->image_fd);
 	for (unsigned i = 0; i < template->count; i++)
 		touch(template->pages[i] * (uint64_t)DH_PAGE_SIZE, DH_PAGE_SIZE);
 	if (above)
@@ -97,7 +99,8 @@ static void set_persisted(struct media *media, uint32_t word, uint64_t value)
 		return;
 	media->hash ^= media_word_hash(word, old) ^ media_word_hash(word, value);
 	media->persisted[word] = value;
-	media->image[word] = value;
+	if (word < media->image_length / 8)
+		media->image[word] = value;
 	if (media->below)
 		push_stale(media->below, word);
 }
@@ -111,6 +114,7 @@ void media_set(struct media *media, uint32_t word, uint64_t value)
 
 void media_forget(struct media *media)
 {
+	media->length_count = 0;
 	for (unsigned i = 0; i < media->count; i++)
 		media->index[media->list[i].word] = 0;
 	media->count = 0;
@@ -124,21 +128,26 @@ void media_unflush(struct media *media)
 
 int media_new_file(const struct media *media)
 {
-	static const struct template empty;
-	uint64_t *bytes;
+	const struct template empty = {.length = media_newest_length(media)};
+	uint64_t *bytes, words = empty.length / 8;
 	int fd = media_file(&empty, (void **)&bytes);
 
 	for (unsigned i = 0; i < touched_count; i++)
-		memcpy(bytes + touched[i] * PAGE_WORDS,
-		       media->persisted + touched[i] * PAGE_WORDS, DH_PAGE_SIZE);
+		if (touched[i] * PAGE_WORDS < words)
+			memcpy(bytes + touched[i] * PAGE_WORDS,
+			       media->persisted + touched[i] * PAGE_WORDS, DH_PAGE_SIZE);
 	for (unsigned i = 0; i < media->count; i++)
-		bytes[media->list[i].word] = media->list[i].values[media->list[i].count - 1];
+		if (media->list[i].word < words)
+			bytes[media->list[i].word] =
+				media->list[i].values[media->list[i].count - 1];
 	return fd;
 }
 
 void media_follow(struct media *media)
 {
 	media_forget(media);
+	media->length = media->above->length;
+	media_set_image_length(media, media->length);
 	for (unsigned i = 0; i < media->stale_count; i++)
 		set_persisted(media, media->stale[i], media->above->persisted[media->stale[i]]);
 	media->stale_count = 0;
@@ -162,6 +171,8 @@ static struct unsettled *new_unsettled(struct media *media, uint32_t word)
 void media_inherit(struct media *media)
 {
 	media->time = media->above->time;
+	media->length_count = media->above->length_count;
+	memcpy(media->lengths, media->above->lengths, sizeof(media->lengths));
 	for (unsigned i = 0; i < media->above->count; i++) {
 		const struct unsettled *theirs = &media->above->list[i];
 		struct unsettled *entry = new_unsettled(media, theirs->word);
@@ -261,6 +272,110 @@ void media_new_flusher(struct media *media, unsigned flusher)
 		media->list[i].flushed[flusher] = 0;
 }
 
+/* --- the file --- */
+
+static void restore_page(struct media *media, uint32_t page)
+{
+	uint64_t *to = media->image + page * PAGE_WORDS;
+	const uint64_t *from = media->persisted + page * PAGE_WORDS;
+
+	if (page * PAGE_WORDS < media->image_length / 8 && memcmp(to, from, DH_PAGE_SIZE))
+		memcpy(to, from, DH_PAGE_SIZE);
+}
+
+void media_set_image_length(struct media *media, uint64_t length)
+{
+	uint64_t before = media->image_length;
+
+	if (length == before)
+		return;
+	if (ftruncate(media->image_fd, (off_t)length))
+		broken("no memory for an image");
+	media->image_length = length;
+	for (unsigned i = 0; i < touched_count && length > before; i++)
+		if (touched[i] >= before / DH_PAGE_SIZE)
+			restore_page(media, touched[i]);
+}
+
+void media_restore_image(struct media *media)
+{
+	struct stat st;
+
+	if (fstat(media->image_fd, &st))
+		broken("an image is gone");
+	if ((uint64_t)st.st_size < media->image_length)
+		media->image_length = (uint64_t)st.st_size;
+	media_set_image_length(media, media->length);
+	if (ftruncate(media->image_fd, (off_t)media->length))
+		broken("no memory for an image");
+	for (unsigned i = 0; i < touched_count; i++)
+		restore_page(media, touched[i]);
+}
+
+void media_set_length(struct media *media, uint64_t length)
+{
+	for (unsigned i = 0; i < touched_count; i++) {
+		uint32_t first = touched[i] * (uint32_t)PAGE_WORDS;
+
+		for (uint32_t word = first; first >= length / 8 && word < first + PAGE_WORDS;
+		     word++)
+			if (media->persisted[word])
+				media_set(media, word, 0);
+	}
+	media->length = length;
+	media->length_count = 0;
+	media_set_image_length(media, length);
+}
+
+static uint64_t expected(const struct media *media, uint32_t word);
+
+/* The words that are not zero become so, flushed by the file system. */
+static void make_hole(struct media *media, uint64_t offset, uint64_t size)
+{
+	for (unsigned i = 0; i < touched_count; i++) {
+		uint32_t first = touched[i] * (uint32_t)PAGE_WORDS;
+
+		if (first < offset / 8 || first >= (offset + size) / 8)
+			continue;
+		for (uint32_t word = first; word < first + PAGE_WORDS; word++) {
+			if (expected(media, word))
+				note_value(media, word, 0);
+			if (media->index[word])
+				flush_word(&media->list[media->index[word] - 1], FLUSHER_FILE);
+		}
+	}
+}
+
+static void add_length(struct media *media, uint64_t length)
+{
+	if (media->length_count == LENGTHS_MAX)
+		broken("the file is never synced");
+	media->lengths[media->length_count++] = length;
+}
+
+void media_file_changed(struct media *media, enum dh_file_change change, uint64_t offset,
+			uint64_t size)
+{
+	media->time++;
+	switch (change) {
+	case DH_FILE_GREW:
+		add_length(media, offset);
+		break;
+	case DH_FILE_CUT:
+		add_length(media, offset);
+		make_hole(media, offset, POOL_SIZE - offset);
+		break;
+	case DH_FILE_PUNCHED:
+		make_hole(media, offset, size);
+		break;
+	case DH_FILE_SYNCED:
+		media->length = media_newest_length(media);
+		media->length_count = 0;
+		media_fence(media, FLUSHER_FILE);
+		break;
+	}
+}
+
 /* --- what did not come by the door --- */
 
 static uint64_t expected(const struct media *media, uint32_t word)
@@ -301,7 +416,7 @@ uint64_t media_compare(const struct media *media, const char *base, bool everyth
 
 uint64_t media_compare_image(const struct media *media)
 {
-	for (uint32_t word = 0; word < POOL_WORDS; word += PAGE_WORDS)
+	for (uint32_t word = 0; word < media->image_length / 8; word += PAGE_WORDS)
 		if (memcmp(media->image + word, media->persisted + word, DH_PAGE_SIZE))
 			return word * UINT64_C(8);
 	return UINT64_MAX;

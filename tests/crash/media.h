@@ -7,6 +7,9 @@
  * also inside a line.  What a thread flushed becomes persisted with a fence of the same thread,
  * as of the time of the flush.
  *
+ * The file, too, is what it was at its last sync or anything since: a length of several, and of a
+ * hole each word is zero or what it was.
+ *
  * Images of a media lie in a file of its own, which holds what is persisted while none is
  * tried.  The media of a recovery is made from the one whose image is recovered; it follows it
  * by the words that differ, so that no pool is ever copied.
@@ -18,14 +21,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "mapping.h"
+
 #define POOL_SIZE	(UINT64_C(8) << 20)
 #define POOL_WORDS	(POOL_SIZE / 8)
 #define WORDS_OF_LINE	8u
 
-/* Who may flush: the actors, the main thread, and one more for a foreign flush. */
-#define FLUSHERS	5u
+/* Who may flush: the actors, the main thread, one more for a foreign flush, and the file system,
+ * to which holes are stores of zero. */
+#define FLUSHERS	6u
 #define FLUSHER_MAIN	3u
 #define FLUSHER_FOREIGN	4u
+#define FLUSHER_FILE	5u
+
+/* Of the file since its last sync. */
+#define LENGTHS_MAX	16u
 
 /* Of more values than these the oldest are forgotten. */
 #define VALUES_MAX	24u
@@ -41,6 +51,7 @@ struct unsettled {
 
 /* A pool file as its pages that are not zero. */
 struct template {
+	uint64_t length;
 	unsigned count;
 	uint32_t *pages;		/* their numbers */
 	char (*bytes)[4096];
@@ -49,7 +60,12 @@ struct template {
 struct media {
 	uint64_t *persisted;
 	uint64_t *image;		/* the image file, mapped */
+	int image_fd;
+	uint64_t image_length;		/* of the image file; no more of it may be touched */
 	char path[32];
+	uint64_t length;		/* of the file that is persisted */
+	uint64_t lengths[LENGTHS_MAX];	/* that it had since, the newest last */
+	unsigned length_count;
 	uint32_t *index;		/* of each word in `list`, plus 1; 0: settled */
 	struct unsettled *list;
 	unsigned count, max;
@@ -77,6 +93,9 @@ void media_set(struct media *media, uint32_t word, uint64_t value);
 /* Or: the same words are unsettled as in `above`, flushed by nobody. */
 void media_inherit(struct media *media);
 
+/* The file has this length on media, and what lies behind is gone. */
+void media_set_length(struct media *media, uint64_t length);
+
 /* Nothing is unsettled any more: a power cut. */
 void media_forget(struct media *media);
 /* What is unsettled stays so, and nobody flushed it: a kill. */
@@ -88,6 +107,16 @@ int media_new_file(const struct media *media);
 void media_store(struct media *media, uint64_t offset, size_t size, const void *at);
 void media_flush(struct media *media, unsigned flusher, uint64_t offset, size_t size);
 void media_fence(struct media *media, unsigned flusher);
+void media_file_changed(struct media *media, enum dh_file_change change, uint64_t offset,
+			uint64_t size);
+static inline uint64_t media_newest_length(const struct media *media)
+{
+	return media->length_count ? media->lengths[media->length_count - 1] : media->length;
+}
+/* The image file; words of it that come to be are what is persisted. */
+void media_set_image_length(struct media *media, uint64_t length);
+/* It holds what is persisted again, whatever happened to it. */
+void media_restore_image(struct media *media);
 /* A new thread takes the place of an old one: what that one flushed it never fenced. */
 void media_new_flusher(struct media *media, unsigned flusher);
 

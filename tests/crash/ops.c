@@ -12,6 +12,7 @@
 #define TRIES 20
 
 bool ops_large;
+bool ops_policy;
 unsigned ops_races = 4;
 
 /* An operation while it is under way. */
@@ -21,7 +22,10 @@ struct work {
 	uint64_t random;
 	struct op op;
 	uint16_t tops;			/* that it changes something of */
+	bool huge;			/* of OP_SLOT: a block of whole chunks comes or goes */
 };
+
+#define HUGE (2u << 20)
 
 static __thread struct work *working;
 
@@ -30,7 +34,7 @@ enum op_kind ops_random_kind(uint64_t *random)
 	static const enum op_kind kinds[] = {
 		OP_SLOT, OP_SLOT, OP_SLOT, OP_SLOT, OP_SLOT, OP_SLOT, OP_SLOT, OP_SLOT,
 		OP_SLOT, OP_SLOT, OP_REALLOC, OP_SET, OP_ACTION, OP_ACTION, OP_FAMILY, OP_RAZE,
-		OP_STOCK,
+		OP_STOCK, OP_TRIM,
 	};
 
 	return kinds[random_below(random, sizeof(kinds) / sizeof(kinds[0]))];
@@ -105,8 +109,9 @@ static uint16_t new_block(struct work *work, unsigned slot)
 		model->ids++;
 	if (model->ids + 2 >= BLOCKS_MAX)
 		return 0;
-	return model_new_block(model, forest_size(model, random_next(&work->random),
-						  is_top(slot), ops_large));
+	return model_new_block(model, work->huge ? HUGE :
+						   forest_size(model, random_next(&work->random),
+							       is_top(slot), ops_large));
 }
 
 static bool add_change(struct work *work, enum change_kind kind, unsigned slot)
@@ -163,6 +168,8 @@ static bool plan_slot(struct work *work)
 
 	if (!is_top(slot) && !held(life, top_of(slot)))
 		slot = top_of(slot);
+	if (work->huge && held(life, slot) && held(life, slot) % HUGE)
+		return false;
 	if (!held(life, slot))
 		kind = PUBLISH;
 	else
@@ -582,32 +589,64 @@ static void change_stock(struct life *life, uint64_t random)
 		*place = memory;
 }
 
+/* Reservations that leave chunks formatted, and free again. */
+static void touch_chunks(struct life *life, uint64_t random)
+{
+	static const size_t sizes[] = {1 << 20, 1 << 20, 1 << 20, 2 * HUGE};
+	size_t size = sizes[random % 4];
+	unsigned count = 0;
+	void *memory[2];
+
+	while (count < 2 && !daxheap_alloc(life->heap, size, &memory[count]))
+		count++;
+	while (count--)
+		must(daxheap_cancel(life->heap, memory[count]), "cancel");
+}
+
+static void trim(struct life *life, uint64_t random)
+{
+	must(daxheap_trim(life->heap, random % 3 * HUGE, OPS_TRIM_LIMIT_MS, NULL), "trim");
+}
+
+static void run(struct work *work, enum op_kind kind)
+{
+	struct life *life = work->life;
+	bool planned = false;
+
+	for (int i = 0; i < TRIES && !planned; i++) {
+		release(work);
+		work->op.count = 0;
+		work->tops = 0;
+		planned = plan(work, kind);
+	}
+	if (planned && prepare_blocks(work)) {
+		make_roots(work);
+		if (find_places(work))
+			carry_out(work);
+		else
+			cancel_blocks(work);
+	} else {
+		cancel_blocks(work);
+	}
+	release(work);
+	life_crash(life);
+}
+
 void ops_run(struct life *life, unsigned actor, enum op_kind kind, uint64_t random)
 {
-	struct work work = {.life = life, .actor = actor, .random = random};
-	bool planned = false;
+	struct work work = {.life = life, .actor = actor, .random = random,
+			    .huge = kind == OP_TRIM};
 
 	if (kind == OP_STOCK) {
 		change_stock(life, random);
 		return;
 	}
-	for (int i = 0; i < TRIES && !planned; i++) {
-		release(&work);
-		work.op.count = 0;
-		work.tops = 0;
-		planned = plan(&work, kind);
-	}
-	if (planned && prepare_blocks(&work)) {
-		make_roots(&work);
-		if (find_places(&work))
-			carry_out(&work);
-		else
-			cancel_blocks(&work);
-	} else {
-		cancel_blocks(&work);
-	}
-	release(&work);
-	life_crash(life);
+	if (kind == OP_TRIM && random % 4 == 0)
+		touch_chunks(life, random / 128);
+	else
+		run(&work, kind == OP_TRIM ? OP_SLOT : kind);
+	if (kind == OP_TRIM && random / 8 % 4)
+		trim(life, random / 32);
 }
 
 void ops_fill_pool(struct daxheap *heap, uint64_t random)

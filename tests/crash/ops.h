@@ -17,6 +17,7 @@ enum op_kind {
 	OP_FAMILY,			/* a node and its children appear in an action */
 	OP_RAZE,			/* the children go */
 	OP_STOCK,			/* a reservation begins or is cancelled */
+	OP_TRIM,			/* space goes back to the file system */
 	OP_LEAVE,			/* the thread ends; another takes its place */
 	OP_KINDS
 };
@@ -25,6 +26,9 @@ enum op_kind ops_random_kind(uint64_t *random);
 
 /* Large blocks too. */
 extern bool ops_large;
+/* Who frees trims. */
+extern bool ops_policy;
+#define OPS_TRIM_LIMIT_MS 600000u
 /* The slot and action in which another thread is at work is chosen so often (in 16). */
 extern unsigned ops_races;
 

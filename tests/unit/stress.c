@@ -4,7 +4,7 @@
  * prints TAP.  They use every call: publish into, replace, grow and free shared slots, and slots
  * inside blocks of their own (a slot's block must not be freed while it is used), commit actions,
  * hand reservations to each other to be published or cancelled, and come and go; two more look
- * on.  More threads than the log has lanes.
+ * on, one trims, and so do those who free, by policy.  More threads than the log has lanes.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -28,6 +28,7 @@
 #define ROUNDS		2
 #define TAGS		3
 #define DESKS		64
+#define TRIM_LIMIT_MS	600000
 #define ENTRIES_MAX	(DH_LANES_MAX * DH_RING_MAX)
 
 struct table {
@@ -233,6 +234,20 @@ static void *look_on(void *arg)
 	return NULL;
 }
 
+static void *trim(void *arg)
+{
+	unsigned seed = 1;
+
+	(void)arg;
+	while (!atomic_load(&done)) {
+		must(daxheap_trim(heap, choose(&seed, 2) * (8u << 20), TRIM_LIMIT_MS, NULL));
+		must(daxheap_set_trim_policy(heap, choose(&seed, 4) << 20, choose(&seed, 20),
+					     TRIM_LIMIT_MS));
+		usleep(5000);
+	}
+	return NULL;
+}
+
 static void open_pool(const char *path)
 {
 	daxheap_ref *root;
@@ -248,18 +263,18 @@ static void open_pool(const char *path)
 
 static void run_threads(unsigned round)
 {
-	pthread_t workers[WORKERS], onlookers[2];
+	pthread_t workers[WORKERS], onlookers[3];
 
 	atomic_store(&done, false);
-	for (unsigned i = 0; i < 2; i++)
-		pthread_create(&onlookers[i], NULL, look_on, NULL);
+	for (unsigned i = 0; i < 3; i++)
+		pthread_create(&onlookers[i], NULL, i < 2 ? look_on : trim, NULL);
 	for (unsigned i = 0; i < WORKERS; i++)
 		pthread_create(&workers[i], NULL, work,
 			       (void *)(uintptr_t)(round * WORKERS + i + 1));
 	for (unsigned i = 0; i < WORKERS; i++)
 		pthread_join(workers[i], NULL);
 	atomic_store(&done, true);
-	for (unsigned i = 0; i < 2; i++)
+	for (unsigned i = 0; i < 3; i++)
 		pthread_join(onlookers[i], NULL);
 }
 
@@ -296,13 +311,14 @@ int main(int argc, char **argv)
 {
 	const char *folder = getenv("DAXHEAP_TEST_DIR");
 	struct daxheap_block block = {0};
+	struct daxheap_info info;
 	uint64_t live, stepped = 0;
 	char path[4096];
 
 	if (argc > 1 && !strncmp(argv[1], "--tap=", 6) && !freopen(argv[1] + 6, "w", stdout))
 		return 1;
 	snprintf(path, sizeof(path), "%s/stress.%d", folder ? folder : "/tmp", (int)getpid());
-	printf("1..4\n");
+	printf("1..5\n");
 	open_pool(path);
 	for (unsigned round = 0; round < ROUNDS; round++)
 		run_threads(round);
@@ -313,6 +329,9 @@ int main(int argc, char **argv)
 	live = get_stats().live_blocks;
 	while (daxheap_next(heap, &block) > 0)
 		stepped++;
+	if (daxheap_get_info(heap, &info))
+		die("info");
+	result(info.trimmed_bytes, "space was given back meanwhile");
 	result(live > 1 && live == stepped, "the count of live blocks is that of those there are");
 	daxheap_close(heap);
 	if (daxheap_open(path, 0, &heap))
