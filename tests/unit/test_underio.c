@@ -450,6 +450,121 @@ Test(underio, what_is_staged_is_not_at_the_gate)
 	rig_close(&rig);
 }
 
+/* --- trimming --- */
+
+#define TRIM_MS 60000
+
+/* Leaves 2 MiB or more to be trimmed. */
+static void leave_space(struct rig *rig)
+{
+	void *block;
+
+	must(daxheap_alloc(rig->heap, 3 * MiB, &block));
+	memset(block, 1, 3 * MiB);
+	must(daxheap_cancel(rig->heap, block));
+}
+
+static uint64_t file_bytes(struct rig *rig)
+{
+	return pool_stats(rig->heap).file_bytes;
+}
+
+/* Nothing is taken away under I/O, also of what is free. */
+Test(underio, a_trim_waits_for_a_recv)
+{
+	uint64_t before, freed = 0;
+	struct rig rig;
+	void *block;
+
+	rig_open(&rig, 8, DAXHEAP_URING_NO_STAGE);
+	must(daxheap_alloc(rig.heap, 500, &block));
+	leave_space(&rig);
+	before = file_bytes(&rig);
+	rig_recv(&rig, block, 100, NULL);
+	must_fail(ETIMEDOUT, daxheap_trim(rig.heap, 0, 20, &freed));
+	must_say("a recv of 100 bytes");
+	cr_assert_eq(file_bytes(&rig), before);
+	cr_assert_eq(freed, 0);
+	finish_recv(&rig, 100);
+	must(daxheap_trim(rig.heap, 0, TRIM_MS, &freed));
+	cr_assert_geq(freed, 2 * MiB);
+	cr_assert_eq(file_bytes(&rig), before - freed);
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+/* The negative control of the test above. */
+Test(underio, without_the_gate_it_does_not)
+{
+	uint64_t freed = 0;
+	struct rig rig;
+	void *block;
+
+	rig_open(&rig, 8, DAXHEAP_URING_NO_STAGE);
+	must(daxheap_alloc(rig.heap, 500, &block));
+	leave_space(&rig);
+	rig_recv(&rig, block, 100, NULL);
+	dh_fault = DH_FAULT_NO_GATE;
+	/* Where the file system waits for pages under I/O, it is that which takes too long. */
+	if (!daxheap_trim(rig.heap, 0, 1000, &freed))
+		cr_assert_geq(freed, 2 * MiB);
+	else
+		cr_assert_not(strstr(daxheap_errormsg(), "recv"));
+	dh_fault = DH_FAULT_NONE;
+	finish_recv(&rig, 100);
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+/* A staged recv holds up no trim, but the chunks of its block stay. */
+Test(underio, a_trim_leaves_a_block_that_waits)
+{
+	uint64_t freed = 0;
+	struct rig rig;
+	char *block;
+
+	rig_open(&rig, 8, DAXHEAP_URING_STAGE);
+	block = pool_block(rig.heap, 3 * MiB, 1);
+	must(daxheap_trim(rig.heap, 0, TRIM_MS, NULL));
+	rig_recv(&rig, block, 100, NULL);
+	must(daxheap_cancel(rig.heap, block));
+	must(daxheap_trim(rig.heap, 0, TRIM_MS, &freed));
+	cr_assert_lt(freed, 2 * MiB);
+	cr_assert_eq(block[3 * MiB - 1], 1);
+	finish_recv(&rig, 100);
+	must(daxheap_trim(rig.heap, 0, TRIM_MS, &freed));
+	cr_assert_geq(freed, 4 * MiB);
+	rig_close(&rig);
+}
+
+/* Else the ring would go on with pages that are the file's no more. */
+Test(underio, a_trim_leaves_what_is_registered)
+{
+	uint64_t freed = 0;
+	struct rig rig;
+	char *block;
+
+	rig_open(&rig, 8, DAXHEAP_URING_NO_STAGE | DAXHEAP_URING_REGISTER);
+	if (rig_info(&rig).write_path != DAXHEAP_URING_REGISTERED)
+		cr_skip_test("the kernel registers no such memory");
+	block = pool_block(rig.heap, 3 * MiB, 1);
+	cr_assert_eq(rig_read(&rig, block, 100, 0), 100);
+	must(daxheap_cancel(rig.heap, block));
+	must(daxheap_trim(rig.heap, 0, TRIM_MS, &freed));
+	/* The other chunk of the block. */
+	cr_assert_lt(freed, 4 * MiB);
+	block = pool_block(rig.heap, 3 * MiB, 2);
+	cr_assert_eq(rig_read(&rig, block, 100, 0), 100);
+	cr_assert_eq((unsigned char)block[99], file_byte(99));
+	cr_assert_eq(rig_info(&rig).through_registered, 2);
+	must(daxheap_cancel(rig.heap, block));
+	must(daxheap_uring_detach(rig.uring));
+	must(daxheap_trim(rig.heap, 0, TRIM_MS, &freed));
+	cr_assert_geq(freed, 4 * MiB);
+	must(daxheap_uring_attach(rig.heap, &rig.ring, 0, 0, &rig.uring));
+	rig_close(&rig);
+}
+
 /* --- sends without a copy: two completions --- */
 
 static void connect_tcp(int pair[2])
@@ -651,8 +766,7 @@ static void must_be_whole(void)
 	cr_assert_eq(pool_census(heap).blocks, *root ? 2 : 1);
 	for (size_t i = 100; i < 3 * MiB; i++)
 		cr_assert_eq(block[i], 0x11);
-	must(dh_gate_close(&heap->gate, 0));
-	dh_gate_open(&heap->gate);
+	must(daxheap_trim(heap, 0, TRIM_MS, NULL));
 	daxheap_close(heap);
 	cr_assert_eq(daxheap_check(pool_path("pool"), 0, NULL, NULL), 0);
 	cr_assert_eq(unlink(pool_path("pool")), 0);
