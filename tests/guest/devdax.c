@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A pool on device DAX: runs in a guest.  devdax fixed|damage|occupied DEVICE: 0 if all is as it
- * should be.
+ * A pool on device DAX: runs in a guest.  devdax fixed|uring|damage|occupied DEVICE: 0 if all is
+ * as it should be.
  *
  *	fixed		io_uring reads into, and writes from, a block that is a registered buffer
+ *	uring		the same by daxheap_uring_*, which registers buffers by itself
  *	damage		a lost superblock is found, and repaired, and so is a lost word
  *	occupied	a device that holds something, or is no such device, is refused
  */
@@ -17,7 +18,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "daxheap.h"
+#include "daxheap-uring.h"
 
 #define MIB		((size_t)1 << 20)
 #define BLOCK		(4 * MIB)
@@ -115,6 +116,56 @@ static void fixed(const char *path)
 	puts("registered, read into, written from");
 }
 
+/* The whole block, in pieces that are all in flight at once. */
+static void transfer_by_heap(struct daxheap_uring *uring, struct io_uring *ring, int fd,
+			     char *block, bool reads)
+{
+	for (unsigned at = 0; at < BLOCK; at += PIECE)
+		must(reads ? !daxheap_uring_prep_read(uring, fd, block + at, PIECE, at, NULL, NULL) :
+			     !daxheap_uring_prep_write(uring, fd, block + at, PIECE, at, NULL,
+						       NULL));
+	must(io_uring_submit(ring) == (int)(BLOCK / PIECE));
+	for (unsigned i = 0; i < BLOCK / PIECE; i++) {
+		struct daxheap_uring_completion done;
+		struct io_uring_cqe *cqe;
+
+		must(!io_uring_wait_cqe(ring, &cqe));
+		must(daxheap_uring_complete(uring, cqe, &done) == 1);
+		must(done.result == (int)PIECE);
+		io_uring_cqe_seen(ring, cqe);
+	}
+}
+
+static void by_heap(const char *path)
+{
+	char *expected = pattern(), *written = malloc(BLOCK);
+	int source = temporary_file(expected), target = temporary_file(NULL);
+	struct daxheap_uring *uring;
+	struct daxheap_uring_info info;
+	struct io_uring ring;
+	void *block;
+
+	must(written && !daxheap_open(path, 0, &heap));
+	must(!daxheap_alloc(heap, BLOCK, &block));
+	must(!io_uring_queue_init(BLOCK / PIECE, &ring, 0));
+	must(!daxheap_uring_attach(heap, &ring, 0, 0, &uring));
+	transfer_by_heap(uring, &ring, source, block, true);
+	must(!memcmp(expected, block, BLOCK));
+	transfer_by_heap(uring, &ring, target, block, false);
+	must(pread(target, written, BLOCK, 0) == (ssize_t)BLOCK);
+	must(!memcmp(expected, written, BLOCK));
+	must(!daxheap_uring_info(uring, &info));
+	printf("%llu operations through registered buffers, %llu direct\n",
+	       (unsigned long long)info.through_registered, (unsigned long long)info.direct);
+	must(info.path == DAXHEAP_URING_REGISTERED && !info.reason);
+	must(info.through_registered == 2 * BLOCK / PIECE && !info.direct);
+	must(!daxheap_uring_detach(uring));
+	io_uring_queue_exit(&ring);
+	must(!daxheap_cancel(heap, block));
+	daxheap_close(heap);
+	must(!check(path, 0));
+}
+
 /* --- behind the heap's back --- */
 
 static char *map_front(const char *path)
@@ -193,7 +244,7 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*run)(const char *path);
-	} tests[] = {{"fixed", fixed}, {"damage", damage}, {"occupied", occupied}};
+	} tests[] = {{"fixed", fixed}, {"uring", by_heap}, {"damage", damage}, {"occupied", occupied}};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (unsigned i = 0; argc == 3 && i < sizeof(tests) / sizeof(tests[0]); i++)
@@ -201,6 +252,6 @@ int main(int argc, char **argv)
 			tests[i].run(argv[2]);
 			return 0;
 		}
-	fputs("usage: devdax fixed|damage|occupied DEVICE\n", stderr);
+	fputs("usage: devdax fixed|uring|damage|occupied DEVICE\n", stderr);
 	return 2;
 }
