@@ -148,7 +148,7 @@ static void by_heap(const char *path)
 	must(written && !daxheap_open(path, 0, &heap));
 	must(!daxheap_alloc(heap, BLOCK, &block));
 	must(!io_uring_queue_init(BLOCK / PIECE, &ring, 0));
-	must(!daxheap_uring_attach(heap, &ring, 0, 0, &uring));
+	must(!daxheap_uring_attach(heap, &ring, 0, DAXHEAP_URING_NO_STAGE, &uring));
 	transfer_by_heap(uring, &ring, source, block, true);
 	must(!memcmp(expected, block, BLOCK));
 	transfer_by_heap(uring, &ring, target, block, false);
@@ -157,7 +157,8 @@ static void by_heap(const char *path)
 	must(!daxheap_uring_info(uring, &info));
 	printf("%llu operations through registered buffers, %llu direct\n",
 	       (unsigned long long)info.through_registered, (unsigned long long)info.direct);
-	must(info.path == DAXHEAP_URING_REGISTERED && !info.reason);
+	must(!info.reason && info.read_path == DAXHEAP_URING_REGISTERED &&
+	     info.write_path == DAXHEAP_URING_REGISTERED);
 	must(info.through_registered == 2 * BLOCK / PIECE && !info.direct);
 	must(!daxheap_uring_detach(uring));
 	io_uring_queue_exit(&ring);
