@@ -15,6 +15,8 @@ enum cli_summary { CLI_EACH_BLOCK, CLI_BY_TAG, CLI_BY_SIZE };
 struct cli_args {
 	const char *pool;
 	uint64_t size;			/* bytes; of `ls`, 0: any */
+	uint64_t keep;			/* bytes */
+	unsigned time_limit_ms;
 	int tag;			/* -1: any */
 	enum cli_summary summary;
 	bool json;
@@ -28,6 +30,7 @@ int cli_info(const struct cli_args *args);
 int cli_check(const struct cli_args *args);
 int cli_ls(const struct cli_args *args);
 int cli_stat(const struct cli_args *args);
+int cli_trim(const struct cli_args *args);
 int cli_doctor(const struct cli_args *args);
 
 /* Prints daxheap_errormsg() behind the program's name; the exit status for @err, a class

@@ -8,7 +8,7 @@
 #include "daxheap.h"
 #include "daxheap_cli.h"
 
-enum { OPT_REPAIR = 0x100, OPT_REQUIRE_MAP_SYNC, OPT_OVERWRITE, OPT_TAG, OPT_SIZE, OPT_SUMMARY };
+enum { OPT_REPAIR = 0x100, OPT_REQUIRE_MAP_SYNC, OPT_OVERWRITE, OPT_TAG, OPT_SIZE, OPT_SUMMARY, OPT_KEEP, OPT_TIME_LIMIT };
 
 #define JSON_OPTION {"json", 'j', NULL, 0, "Print the result as JSON", 0}
 
@@ -38,6 +38,16 @@ static const struct argp_option ls_options[] = {
 	{"tag", OPT_TAG, "TAG", 0, "Only blocks with this tag", 0},
 	{"size", OPT_SIZE, "SIZE", 0, "Only blocks with so many usable bytes", 0},
 	{"summary", OPT_SUMMARY, "tag|size", 0, "Count them by tag or size", 0},
+	{0},
+};
+
+#define TIME_LIMIT_MS	10000u
+
+static const struct argp_option trim_options[] = {
+	JSON_OPTION,
+	{"keep", OPT_KEEP, "SIZE", 0, "Keep so much of the free space (default: none)", 0},
+	{"time-limit", OPT_TIME_LIMIT, "MS", 0,
+	 "Give up after so many milliseconds (default: 10000)", 0},
 	{0},
 };
 
@@ -74,6 +84,10 @@ static const struct verb verbs[] = {
 	 "Tell what is in use and what is free, by size class."
 	 "\v  daxheap stat /mnt/pmem/pool\n  daxheap stat --json /mnt/pmem/pool",
 	 1, 1, json_options, cli_stat},
+	{"trim", "POOL",
+	 "Give the space that no block needs back to the file system."
+	 "\v  daxheap trim /mnt/pmem/pool\n  daxheap trim --keep 64M /mnt/pmem/pool",
+	 1, 1, trim_options, cli_trim},
 	{"doctor", "PATH",
 	 "Tell what a heap at PATH gets (a pool, file, folder, mount point or device): durability "
 	 "by cache-line flushes, huge pages, long-term pins; what hinders, and what to do."
@@ -87,16 +101,16 @@ struct parse_state {
 	struct cli_args args;
 };
 
-static bool parse_tag(const char *text, int *tag)
+static bool parse_number(const char *text, unsigned long max, unsigned long *number)
 {
 	unsigned long value;
 	char *end;
 
 	errno = 0;
 	value = strtoul(text, &end, 0);
-	if (errno || end == text || *end || *text == '-' || value > UINT16_MAX)
+	if (errno || end == text || *end || *text == '-' || value > max)
 		return false;
-	*tag = (int)value;
+	*number = value;
 	return true;
 }
 
@@ -116,6 +130,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	struct parse_state *parsed = state->input;
 	struct cli_args *args = &parsed->args;
 	const struct verb *verb = parsed->verb;
+	unsigned long number = 0;
 
 	switch (key) {
 	case 'j':
@@ -131,12 +146,22 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		args->overwrite = true;
 		return 0;
 	case OPT_TAG:
-		if (!parse_tag(arg, &args->tag))
+		if (!parse_number(arg, UINT16_MAX, &number))
 			argp_error(state, "'%s' is no tag: give a number up to 65535", arg);
+		args->tag = (int)number;
 		return 0;
 	case OPT_SIZE:
 		if (!cli_parse_size(arg, &args->size) || !args->size)
 			argp_error(state, "'%s' is no size: give it as 64, 4K, …", arg);
+		return 0;
+	case OPT_KEEP:
+		if (!cli_parse_size(arg, &args->keep))
+			argp_error(state, "'%s' is no size: give it as 0, 64M, …", arg);
+		return 0;
+	case OPT_TIME_LIMIT:
+		if (!parse_number(arg, UINT32_MAX, &number) || !number)
+			argp_error(state, "'%s' is no time: give it in milliseconds", arg);
+		args->time_limit_ms = (unsigned)number;
 		return 0;
 	case OPT_SUMMARY:
 		if (!parse_summary(arg, &args->summary))
@@ -170,6 +195,7 @@ static int usage(FILE *to, int status)
 	      "  check POOL         find damage; --repair puts right what can be\n"
 	      "  ls POOL            the live blocks, by tag or size\n"
 	      "  stat POOL          what is in use and what is free, by size class\n"
+	      "  trim POOL          give free space back to the file system\n"
 	      "  doctor PATH        what a heap there gets, what hinders, and what to do\n"
 	      "\n"
 	      "daxheap VERB --help tells more; daxheap(1) lists the exit codes.\n", to);
@@ -190,7 +216,8 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < VERBS; i++) {
 		struct argp argp = {verbs[i].options, parse, verbs[i].args, verbs[i].doc,
 				    NULL, NULL, NULL};
-		struct parse_state parsed = {.verb = &verbs[i], .args.tag = -1};
+		struct parse_state parsed = {.verb = &verbs[i], .args.tag = -1,
+					     .args.time_limit_ms = TIME_LIMIT_MS};
 		char program[64];
 
 		if (strcmp(name, verbs[i].name))
@@ -220,6 +247,7 @@ int cli_fail(int err)
 	case ENOSPC:
 		return EX_CANTCREAT;
 	case EBUSY:
+	case ETIMEDOUT:
 		return EX_TEMPFAIL;
 	case EPROTONOSUPPORT:
 	case EROFS:
