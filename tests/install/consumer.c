@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Against an installed library, as C and as C++, each group of calls once: consumer POOL */
+#include <daxheap-uring.h>
 #include <daxheap.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -48,6 +52,36 @@ static int use_action(struct daxheap *heap)
 	return 0;
 }
 
+/* A read into a block, by a ring. */
+static int use_ring(struct daxheap *heap)
+{
+	struct daxheap_uring_completion done;
+	struct daxheap_uring *uring;
+	struct io_uring_cqe *cqe;
+	struct io_uring ring;
+	void *block;
+	int fd = open("/dev/zero", O_RDONLY), err = io_uring_queue_init(4, &ring, 0);
+
+	if (err == -ENOSYS || err == -EPERM) {
+		puts("no io_uring here");
+		return 0;
+	}
+	if (fd < 0 || err || daxheap_alloc(heap, 100, &block) ||
+	    daxheap_uring_attach(heap, &ring, 0, 0, &uring) ||
+	    daxheap_uring_prep_read(uring, fd, block, 100, 0, block, NULL))
+		return failed("prepare");
+	if (io_uring_submit(&ring) != 1 || io_uring_wait_cqe(&ring, &cqe) ||
+	    daxheap_uring_complete(uring, cqe, &done) != 1 || done.result != 100 ||
+	    done.data != block)
+		return failed("complete");
+	io_uring_cqe_seen(&ring, cqe);
+	if (daxheap_uring_detach(uring) || daxheap_cancel(heap, block))
+		return failed("detach");
+	io_uring_queue_exit(&ring);
+	close(fd);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct daxheap *heap;
@@ -62,7 +96,7 @@ int main(int argc, char **argv)
 	strcpy((char *)block, "hello");
 	if (daxheap_persist(heap, block, 32) || daxheap_publish(heap, root, block))
 		return failed("publish");
-	if (use_action(heap))
+	if (use_action(heap) || use_ring(heap))
 		return 1;
 	daxheap_close(heap);
 	if (daxheap_check(argv[1], 0, count_finding, &damages) || damages)

@@ -191,6 +191,24 @@ static void *trim(void *arg)
 	return NULL;
 }
 
+/* What it is that is being tested, for the log and the test in guests. */
+static void tell_paths(struct io_uring *ring)
+{
+	struct daxheap_uring_info staged, registered;
+	struct daxheap_uring *uring;
+
+	if (daxheap_uring_attach(heap, ring, 0, 0, &uring) ||
+	    daxheap_uring_info(uring, &staged) || daxheap_uring_detach(uring))
+		die("attach");
+	if (daxheap_uring_attach(heap, ring, 0, DAXHEAP_URING_REGISTER, &uring) ||
+	    daxheap_uring_info(uring, &registered) || daxheap_uring_detach(uring))
+		die("attach");
+	printf("# reads staged by default: %s\n# buffers registered: %s\n",
+	       staged.read_path == DAXHEAP_URING_STAGED ? "yes" : "no",
+	       registered.reason ? strerror(registered.reason) : "yes");
+	io_uring_queue_exit(ring);
+}
+
 static void run_threads(void)
 {
 	static struct worker workers[RINGS];
@@ -233,6 +251,20 @@ static void result(bool good, const char *what)
 		atomic_fetch_add(&unexpected, 1);
 }
 
+/* What another process of this program left. */
+static int trim_pool(const char *path)
+{
+	uint64_t bytes;
+
+	if (daxheap_open(path, 0, &heap) || daxheap_trim(heap, 0, 10000, &bytes)) {
+		fprintf(stderr, "%s\n", daxheap_errormsg());
+		return 1;
+	}
+	daxheap_close(heap);
+	printf("%llu bytes\n", (unsigned long long)bytes);
+	return !bytes;
+}
+
 /* run-tap asks for the TAP in a file: --tap=FILE. */
 int main(int argc, char **argv)
 {
@@ -243,6 +275,8 @@ int main(int argc, char **argv)
 	char path[4096];
 	int err;
 
+	if (argc == 3 && !strcmp(argv[1], "trim"))
+		return trim_pool(argv[2]);
 	if (argc > 1 && !strncmp(argv[1], "--tap=", 6) && !freopen(argv[1] + 6, "w", stdout))
 		return 1;
 	err = io_uring_queue_init(1, &ring, 0);
@@ -255,6 +289,7 @@ int main(int argc, char **argv)
 	make_file(path);
 	if (err || daxheap_create(path, 1 << 30, 0, &heap))
 		die("create");
+	tell_paths(&ring);
 	run_threads();
 	if (daxheap_get_stats(heap, &stats) || daxheap_get_info(heap, &info))
 		die("stats");
