@@ -262,7 +262,8 @@ Test(gate, users_come_and_go_while_it_is_closed)
 struct crowd {
 	struct site site;
 	atomic_uint inside, done;
-	atomic_uint violations, closed;
+	atomic_uint entered, violations;
+	bool to_be_violated;
 };
 
 struct member {
@@ -280,6 +281,7 @@ static void *come_and_go(void *arg)
 
 		while (depth < 3 && !dh_gate_enter(member->user, PATIENCE_NS)) {
 			atomic_fetch_add(&crowd->inside, 1);
+			atomic_fetch_add(&crowd->entered, 1);
 			depth++;
 		}
 		for (; depth; depth--) {
@@ -290,11 +292,19 @@ static void *come_and_go(void *arg)
 	return NULL;
 }
 
+/* On a busy machine threads may not meet for a while; what the test is to see ends it. */
+static bool goes_on(struct crowd *crowd, unsigned round)
+{
+	if (crowd->to_be_violated)
+		return !atomic_load(&crowd->violations);
+	return round < ROUNDS || atomic_load(&crowd->entered) < ROUNDS;
+}
+
 static void *close_often(void *arg)
 {
 	struct crowd *crowd = arg;
 
-	for (unsigned i = 0; i < ROUNDS; i++) {
+	for (unsigned i = 0; goes_on(crowd, i); i++) {
 		if (dh_gate_close(&crowd->site.gate, FOREVER)) {
 			atomic_fetch_add(&crowd->violations, 1);
 			continue;
@@ -302,19 +312,19 @@ static void *close_often(void *arg)
 		for (unsigned j = 0; j < 100; j++)
 			if (atomic_load(&crowd->inside))
 				atomic_fetch_add(&crowd->violations, 1);
-		atomic_fetch_add(&crowd->closed, 1);
 		dh_gate_open(&crowd->site.gate);
 	}
 	atomic_fetch_add(&crowd->done, 1);
 	return NULL;
 }
 
-static void run_crowd(struct crowd *crowd)
+static void run_crowd(struct crowd *crowd, bool to_be_violated)
 {
 	struct member members[USERS];
 	pthread_t threads[USERS], closers[2];
 
 	memset(crowd, 0, sizeof(*crowd));
+	crowd->to_be_violated = to_be_violated;
 	open_site(&crowd->site);
 	for (unsigned i = 0; i < USERS; i++) {
 		members[i] = (struct member){crowd, &crowd->site.users[i]};
@@ -326,14 +336,13 @@ static void run_crowd(struct crowd *crowd)
 		pthread_join(closers[i], NULL);
 	for (unsigned i = 0; i < USERS; i++)
 		pthread_join(threads[i], NULL);
-	cr_assert_eq(crowd->closed, 2 * ROUNDS);
 }
 
 Test(gate, nothing_is_in_flight_while_it_is_closed)
 {
 	static struct crowd crowd;
 
-	run_crowd(&crowd);
+	run_crowd(&crowd, false);
 	cr_assert_eq(crowd.violations, 0, "%u", crowd.violations);
 }
 
@@ -343,6 +352,6 @@ Test(gate, without_it_there_is)
 	static struct crowd crowd;
 
 	dh_fault = DH_FAULT_NO_GATE;
-	run_crowd(&crowd);
+	run_crowd(&crowd, true);
 	cr_assert_gt(crowd.violations, 0);
 }
