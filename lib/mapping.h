@@ -73,7 +73,7 @@ int dh_mapping_allocate_ahead(struct dh_mapping *mapping, uint64_t offset, uint6
 
 /* A good number of bytes to allocate ahead when so many are in use: so that the file lies in few
  * extents, and little of what is in use. */
-uint64_t dh_mapping_ahead(uint64_t used);
+uint64_t dh_mapping_ahead(const struct dh_mapping *mapping, uint64_t used);
 
 /*
  * Before the file is cut at @length: what lies behind reads as zero from now on.  And when it

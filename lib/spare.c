@@ -86,7 +86,8 @@ static bool is_allocated(const struct dh_space *space, uint64_t index, uint64_t 
 
 int dh_spare_allocate(struct dh_space *space, uint64_t index, uint64_t count)
 {
-	uint64_t ahead = dh_mapping_ahead(index * DH_CHUNK_SIZE) / DH_CHUNK_SIZE;
+	uint64_t ahead = dh_mapping_ahead(space->mapping, index * DH_CHUNK_SIZE) /
+			 DH_CHUNK_SIZE;
 	int err;
 
 	if (is_allocated(space, index, count))
