@@ -90,6 +90,11 @@ static void heap_publish(struct pool *pool, unsigned slot, size_t size, bool con
 	must(daxheap_publish(pool->heap, &pool->slots[slot], block));
 }
 
+static void heap_trim(struct pool *pool)
+{
+	must(daxheap_trim(pool->heap, 0, 60000, NULL));
+}
+
 static void heap_unpublish(struct pool *pool, unsigned slot)
 {
 	must(daxheap_free(pool->heap, &pool->slots[slot]));
@@ -128,6 +133,7 @@ const struct peer daxheap_peer = {
 	.free = heap_free,
 	.publish = heap_publish,
 	.unpublish = heap_unpublish,
+	.trim = heap_trim,
 	.action = heap_action,
 	.counters = heap_counters,
 	.slot_size = sizeof(daxheap_ref),

@@ -59,6 +59,9 @@ struct peer {
 	void (*persist_lines)(struct pool *pool, unsigned thread, unsigned first,
 			      unsigned count);
 
+	/* Gives free space back to the file system. */
+	void (*trim)(struct pool *pool);
+
 	struct counters (*counters)(struct pool *pool);
 
 	size_t slot_size;

@@ -9,7 +9,7 @@
  * Churn: blocks of 64 to 512 bytes (each size as likely) are published until 128 MB live.  Then
  * 2 million times a random one is freed and another of random size published in its place.  Then
  * each block, in random order, is freed, and blocks of 256 to 2048 bytes are published for as
- * long as no more than 128 MB live.
+ * long as no more than 128 MB live.  And then a trim, where there is such a thing.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -194,7 +194,12 @@ static void churn_peer(const struct peer *peer, const char *dir, bool table,
 		file_over(&churn->subject, churn->live), 0);
 	shift_sizes(churn);
 	add_row(list, table, peer, "after the shift to 256-2048 B",
-		file_over(&churn->subject, churn->live), 1.5);
+		file_over(&churn->subject, churn->live), peer->trim ? 0 : 1.5);
+	if (peer->trim) {
+		peer->trim(churn->subject.pool);
+		add_row(list, table, peer, "and a trim", file_over(&churn->subject, churn->live),
+			1.5);
+	}
 	delete_subject(&churn->subject);
 	free(churn);
 }

@@ -46,18 +46,48 @@ static void end(void *arg)
 	put(call);
 }
 
-static int take_away(const struct dh_cut *cut)
+/* 0 or an errno. */
+static int punch(int fd, uint64_t offset, uint64_t size)
 {
 	int err;
 
 	do {
-		if (cut->is_tail)
-			err = ftruncate(cut->fd, (off_t)cut->offset);
-		else
-			err = fallocate(cut->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-					(off_t)cut->offset, (off_t)cut->size);
-	} while (err && errno == EINTR);
-	return err ? errno : 0;
+		err = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+				(off_t)size) ? errno : 0;
+	} while (err == EINTR);
+	return err;
+}
+
+static int cut_tail(int fd, uint64_t length)
+{
+	int err;
+
+	do {
+		err = ftruncate(fd, (off_t)length) ? errno : 0;
+	} while (err == EINTR);
+	return err;
+}
+
+static int punch_units(const struct dh_cut *cut)
+{
+	int err = 0;
+
+	for (uint64_t left = cut->units; left && !err;) {
+		unsigned first = (unsigned)__builtin_ctzll(left);
+		unsigned count = (unsigned)__builtin_ctzll(~(left >> first));
+
+		err = punch(cut->fd, cut->offset + first * DH_UNIT_SIZE, count * DH_UNIT_SIZE);
+		left &= ~(((UINT64_C(1) << count) - 1) << first);
+	}
+	return err;
+}
+
+static int take_away(const struct dh_cut *cut)
+{
+	if (cut->units)
+		return punch_units(cut);
+	return cut->is_tail ? cut_tail(cut->fd, cut->offset) :
+			      punch(cut->fd, cut->offset, cut->size);
 }
 
 static void *run(void *arg)

@@ -12,10 +12,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "format.h"
+
 struct dh_cut {
 	int fd;
 	bool is_tail;			/* all from @offset on: the file ends there */
 	uint64_t offset, size;
+	uint32_t units;			/* if not 0: of the chunk at @offset these units alone */
 };
 
 struct dh_bounded;

@@ -331,9 +331,10 @@ DAXHEAP_API int daxheap_get_info(struct daxheap *heap, struct daxheap_info *info
 
 /*
  * Gives space that no block needs back to the file system: punches holes where chunks (2 MiB) are
- * free, and cuts the file behind the last one that is not.  Of the free chunks so many keep their
- * space that @keep_bytes find room there, the first ones.  Empty spans that other threads keep
- * for their next blocks stay.  Live and reserved blocks are not touched, and all threads may go
+ * free, and cuts the file behind the last one that is not; and punches the free units (64 KiB) of
+ * chunks that are not half in use, which costs these their huge pages.  So much keeps its space
+ * that @keep_bytes find room there, the first chunks and units.  Empty spans that other threads
+ * keep for their next blocks stay.  Live and reserved blocks are not touched, and all threads may go
  * on; one that finds no other space waits for what is being given back.
  *
  * It waits for the heap's own I/O in flight (new I/O waits for it in turn), and the kernel for
@@ -358,7 +359,7 @@ DAXHEAP_API int daxheap_trim(struct daxheap *heap, uint64_t keep_bytes, unsigned
 /*
  * From now on the thread whose call frees a block gives space back, when free chunks have more than
  * both @keep_bytes and @keep_percent of the space in use, and by an eighth of that; it trims to
- * there as daxheap_trim() does, within @time_limit_ms.  Whether it could is not told; the call that
+ * there as daxheap_trim() does, whole chunks alone, within @time_limit_ms.  Whether it could is not told; the call that
  * freed has its own result.  DAXHEAP_KEEP_ALL ends it, and is how a pool is opened: a heap
  * doesn't stall calls unasked.  Not durable: to be set after each open.
  *

@@ -32,7 +32,7 @@ static void drop_span(struct dh_space *space, struct dh_span *span)
 	span->state = DH_SPAN_UNUSED;
 	units->free |= dh_units_mask(span->unit, span->units);
 	/* A chunk of free units is free for a huge block as well. */
-	if (units->free == UINT32_MAX)
+	if (dh_chunk_is_free(space, chunk))
 		dh_spare_freed(space, chunk);
 	dh_space_lower_hints(space, chunk);
 }
@@ -46,7 +46,7 @@ bool dh_chunk_is_free(struct dh_space *space, uint64_t index)
 	unsigned kind = atomic_load(&chunk->kind);
 
 	return kind == DH_CHUNK_FREE ||
-	       (kind == DH_CHUNK_SPANS && units && units->free == UINT32_MAX);
+	       (kind == DH_CHUNK_SPANS && units && units->free == UINT32_MAX && !units->busy);
 }
 
 static uint64_t chunk_last_seq(struct dh_chunk *chunk)
@@ -144,6 +144,8 @@ static int add_chunk(struct dh_space *space, struct dh_traffic *traffic, uint64_
 		units->spans[i].format_durable = false;
 		units->last_seq[i] = 0;
 	}
+	units->filled = UINT32_MAX;
+	units->holes = 0;
 	err = format_spans(space, traffic, index);
 	if (err)
 		return err;
@@ -211,7 +213,7 @@ static bool find_units(struct dh_space *space, unsigned class, uint64_t chunk,
 	for (unsigned unit = 0; unit + count <= DH_UNITS_PER_CHUNK; unit++) {
 		uint32_t mask = dh_units_mask(unit, count);
 
-		if ((units->free & mask) == mask && dh_span_blocks(class, unit, &first)) {
+		if ((units->free & ~units->busy & mask) == mask && dh_span_blocks(class, unit, &first)) {
 			*unit_out = unit;
 			return true;
 		}
@@ -321,6 +323,24 @@ static int find_place(struct dh_space *space, unsigned class, uint16_t tag, uint
 	return no_space_now(space, dh_class_size(class));
 }
 
+/* Space for units that were given back, or may have been in an earlier life. */
+static int fill_units(struct dh_space *space, uint64_t chunk, unsigned unit, unsigned class)
+{
+	struct dh_units *units = atomic_load(&space->chunks[chunk].units);
+	unsigned count = dh_class_units(class);
+	uint32_t mask = dh_units_mask(unit, count);
+	int err;
+
+	if ((units->filled & mask) == mask)
+		return 0;
+	err = dh_mapping_allocate(space->mapping, chunk * DH_CHUNK_SIZE + unit * DH_UNIT_SIZE,
+				  count * DH_UNIT_SIZE);
+	units->holes &= ~mask;
+	if (!err)
+		units->filled |= mask;
+	return err;
+}
+
 static int new_span(struct dh_space *space, struct dh_traffic *traffic, uint64_t chunk,
 		    unsigned unit, unsigned class, uint16_t tag, struct dh_span **span)
 {
@@ -334,6 +354,9 @@ static int new_span(struct dh_space *space, struct dh_traffic *traffic, uint64_t
 		find_units(space, class, chunk, &unit);
 	}
 	was_free = dh_chunk_is_free(space, chunk);
+	err = fill_units(space, chunk, unit, class);
+	if (err)
+		return err;
 	err = dh_span_make(space, atomic_load(&space->chunks[chunk].units), chunk, unit, class, tag,
 			span);
 	if (err)

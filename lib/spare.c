@@ -266,16 +266,72 @@ void dh_spare_give(struct dh_space *space, const struct dh_run *run, bool gone)
 	dh_unlock(&space->lock);
 }
 
-void dh_spare_give_left(struct dh_space *space, const struct dh_run *run)
-{
-	dh_lock(&space->lock);
-	give(space, run, false);
-	dh_unlock(&space->lock);
-}
-
 void dh_spare_abandon(struct dh_space *space, const struct dh_run *run)
 {
 	dh_lock(&space->lock);
 	space->trimming -= run->count;
+	dh_unlock(&space->lock);
+}
+
+/* --- free units of chunks in use --- */
+
+/* All but the first, in which the chunk's header lies. */
+static uint32_t free_units(const struct dh_units *units)
+{
+	return units->free & ~units->busy & ~UINT32_C(1);
+}
+
+uint32_t dh_spare_take_units(struct dh_space *space, uint64_t index, uint64_t *keep)
+{
+	struct dh_chunk *chunk = &space->chunks[index];
+	struct dh_units *units;
+	uint32_t mask = 0;
+
+	dh_lock(&space->lock);
+	units = atomic_load(&chunk->units);
+	if (index < present(space) && units && !dh_chunk_is_free(space, index) &&
+	    (unsigned)__builtin_popcount(units->free) > DH_UNITS_PER_CHUNK / 2)
+		mask = free_units(units) & ~units->holes;
+	for (; mask && *keep; --*keep)
+		mask &= mask - 1;
+	if (mask) {
+		units->busy |= mask;
+		units->filled &= ~mask;
+		if (chunk->space == DH_SPACE_ALL)
+			chunk->space = DH_SPACE_SOME;
+		space->trimming++;
+	}
+	dh_unlock(&space->lock);
+	return mask;
+}
+
+static void give_units(struct dh_space *space, uint64_t index, uint32_t mask, bool gone)
+{
+	struct dh_units *units = atomic_load(&space->chunks[index].units);
+
+	units->busy &= ~mask;
+	if (gone)
+		units->holes |= mask;
+	/* The last blocks beside them were given back meanwhile. */
+	if (dh_chunk_is_free(space, index))
+		dh_spare_freed(space, index);
+	dh_space_lower_hints(space, index);
+}
+
+void dh_spare_give_units(struct dh_space *space, uint64_t index, uint32_t mask, bool gone)
+{
+	dh_lock(&space->lock);
+	give_units(space, index, mask, gone);
+	space->trimming--;
+	dh_unlock(&space->lock);
+}
+
+void dh_spare_give_left(struct dh_space *space, const struct dh_run *run)
+{
+	dh_lock(&space->lock);
+	if (run->units)
+		give_units(space, run->first, run->units, false);
+	else
+		give(space, run, false);
 	dh_unlock(&space->lock);
 }

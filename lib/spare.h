@@ -16,6 +16,7 @@ struct dh_run {
 	uint64_t first, count;
 	uint64_t seq;			/* no greater one named something in them */
 	bool is_tail;			/* the file ends behind it, and shall before it */
+	uint32_t units;			/* not 0: these of the one chunk, and not the chunk */
 };
 
 /* So many chunks hold these bytes. */
@@ -50,6 +51,14 @@ int dh_spare_clear(struct dh_space *space, struct dh_traffic *traffic, const str
 void dh_spare_give(struct dh_space *space, const struct dh_run *run, bool gone);
 /* What was abandoned, of which it is not known what they have. */
 void dh_spare_give_left(struct dh_space *space, const struct dh_run *run);
+/*
+ * The free units of the chunk, a bit for each, if less than half of it is in use, but for the
+ * first *@keep and those that were given back before; nobody uses them meanwhile.  0: there are
+ * none.
+ */
+uint32_t dh_spare_take_units(struct dh_space *space, uint64_t chunk, uint64_t *keep);
+void dh_spare_give_units(struct dh_space *space, uint64_t chunk, uint32_t mask, bool gone);
+
 /* The kernel may still be at it: they stay as they are, and nobody waits for them any more. */
 void dh_spare_abandon(struct dh_space *space, const struct dh_run *run);
 

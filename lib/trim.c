@@ -43,31 +43,47 @@ static int clear_intent(struct daxheap *heap, struct dh_traffic *traffic)
  * The one door to a punch or truncate of the file: behind it no I/O of the heap is in flight.
  * @left: as of dh_bounded_cut().
  */
-static int take_away(struct daxheap *heap, const struct dh_run *run, uint64_t deadline,
+static int take_away(struct daxheap *heap, struct dh_cut cut, uint64_t deadline,
 		     struct dh_bounded **left)
 {
-	const struct dh_cut cut = {
-		.fd = heap->mapping.fd,
-		.is_tail = run->is_tail,
-		.offset = run->first * DH_CHUNK_SIZE,
-		.size = run->count * DH_CHUNK_SIZE,
-	};
 	int err = dh_gate_close(&heap->gate, deadline);
 
 	if (err)
 		return err;
 	assert(dh_faulty(DH_FAULT_NO_GATE) || dh_gate_is_closed(&heap->gate));
-	if (run->is_tail)
+	cut.fd = heap->mapping.fd;
+	if (cut.is_tail)
 		err = dh_mapping_hide(&heap->mapping, cut.offset);
 	if (!err)
 		err = dh_bounded_cut(&cut, deadline, left);
-	if (run->is_tail && err && !*left)
+	if (cut.is_tail && err && !*left)
 		dh_mapping_show(&heap->mapping);
 	dh_gate_open(&heap->gate);
+	return err;
+}
+
+static int take_run_away(struct daxheap *heap, const struct dh_run *run, uint64_t deadline,
+			 struct dh_bounded **left)
+{
+	const struct dh_cut cut = {
+		.is_tail = run->is_tail,
+		.offset = run->first * DH_CHUNK_SIZE,
+		.size = run->count * DH_CHUNK_SIZE,
+	};
+	int err = take_away(heap, cut, deadline, left);
+
 	if (!err)
 		dh_mapping_changed(run->is_tail ? DH_FILE_CUT : DH_FILE_PUNCHED, cut.offset,
 				   cut.size);
 	return err;
+}
+
+static void count_trimmed(struct daxheap *heap, uint64_t before)
+{
+	uint64_t after = dh_mapping_space(&heap->mapping);
+
+	if (after < before)
+		atomic_fetch_add(&heap->trim.trimmed, before - after);
 }
 
 /* Everything but the intent; the run is taken. */
@@ -78,20 +94,18 @@ static int free_run(struct daxheap *heap, struct dh_traffic *traffic, const stru
 	const uint64_t from = run->is_tail ? 0 : run->first * DH_CHUNK_SIZE;
 	const uint64_t to = run->is_tail ? DH_PAGE_SIZE : from + run->count * DH_CHUNK_SIZE;
 	const uint64_t before = dh_mapping_space(&heap->mapping);
-	uint64_t after;
 	int err = 0;
 
 	if (dh_faulty(DH_FAULT_TRIM_EARLY))
-		err = take_away(heap, run, deadline, left);
+		err = take_run_away(heap, run, deadline, left);
 	if (!err)
 		err = dh_spare_clear(&heap->space, traffic, run);
 	if (!err && !dh_faulty(DH_FAULT_TRIM_EARLY))
-		err = take_away(heap, run, deadline, left);
+		err = take_run_away(heap, run, deadline, left);
 	if (!err)
 		err = dh_mapping_sync(&heap->mapping, from, to);
-	after = dh_mapping_space(&heap->mapping);
-	if (!err && after < before)
-		atomic_fetch_add(&heap->trim.trimmed, before - after);
+	if (!err)
+		count_trimmed(heap, before);
 	return err;
 }
 
@@ -150,6 +164,12 @@ static int take_up_left(struct daxheap *heap)
 	return 0;
 }
 
+static int out_of_time(void)
+{
+	return dh_fail(ETIMEDOUT, "not all of the free space could be given back in time: give the "
+		       "trim more");
+}
+
 /* In chunks of [@from, @to); @keep spare ones stay. */
 static int trim_all(struct daxheap *heap, struct dh_traffic *traffic, uint64_t from, uint64_t to,
 		    uint64_t keep, uint64_t deadline)
@@ -162,12 +182,72 @@ static int trim_all(struct daxheap *heap, struct dh_traffic *traffic, uint64_t f
 			err = trim_run(heap, traffic, &run, deadline);
 		} else {
 			dh_spare_give(&heap->space, &run, false);
-			err = dh_fail(ETIMEDOUT, "not all of the free space could be given back "
-				      "in time: give the trim more");
+			err = out_of_time();
 		}
 		to = run.first;
 	}
 	return err;
+}
+
+/* --- free units of chunks in use --- */
+
+static int trim_units_of(struct daxheap *heap, uint64_t chunk, uint32_t units, uint64_t deadline)
+{
+	const struct dh_cut cut = {.offset = chunk * DH_CHUNK_SIZE, .units = units};
+	struct dh_bounded *left = NULL;
+	int err = take_away(heap, cut, deadline, &left);
+
+	if (left) {
+		heap->trim.left = left;
+		heap->trim.left_run = (struct dh_run){.first = chunk, .count = 1,
+							.units = units};
+		dh_spare_abandon(&heap->space, &heap->trim.left_run);
+		return err;
+	}
+	for (unsigned i = 0; i < DH_UNITS_PER_CHUNK && !err; i++)
+		if (units >> i & 1)
+			dh_mapping_changed(DH_FILE_PUNCHED, cut.offset + i * DH_UNIT_SIZE,
+					   DH_UNIT_SIZE);
+	dh_spare_give_units(&heap->space, chunk, units, !err);
+	return err;
+}
+
+/*
+ * Nothing on media says that a unit is free but that no block in it lives; and nothing in it is
+ * looked at.  So there is nothing to be made durable before.
+ */
+static int trim_units(struct daxheap *heap, struct dh_traffic *traffic, uint64_t keep,
+		      uint64_t deadline)
+{
+	const uint64_t before = dh_mapping_space(&heap->mapping);
+	int err = dh_log_settle(&heap->log, traffic);
+	bool any = false;
+
+	for (uint64_t i = heap->media.first_chunk; dh_media_has(&heap->media, i, 1) && !err; i++) {
+		uint32_t units = dh_spare_take_units(&heap->space, i, &keep);
+
+		if (!units)
+			continue;
+		any = true;
+		if (dh_now_ns() < deadline) {
+			err = trim_units_of(heap, i, units, deadline);
+		} else {
+			dh_spare_give_units(&heap->space, i, units, false);
+			err = out_of_time();
+		}
+	}
+	if (any && !err)
+		err = dh_mapping_sync(&heap->mapping, 0, DH_PAGE_SIZE);
+	count_trimmed(heap, before);
+	return err;
+}
+
+/* Besides what spare chunks have. */
+static uint64_t units_to_keep(struct daxheap *heap, uint64_t keep_bytes)
+{
+	uint64_t spare = dh_spare_count(&heap->space) * DH_CHUNK_SIZE;
+
+	return keep_bytes > spare ? (keep_bytes - spare) / DH_UNIT_SIZE : 0;
 }
 
 static int check_trimmable(const struct daxheap *heap, unsigned time_limit_ms)
@@ -202,6 +282,8 @@ DAXHEAP_API int daxheap_trim(struct daxheap *heap, uint64_t keep_bytes, unsigned
 	if (!err)
 		err = trim_all(heap, &cache->traffic, heap->media.first_chunk,
 			       heap->media.chunks, dh_spare_chunks(keep_bytes), deadline);
+	if (!err)
+		err = trim_units(heap, &cache->traffic, units_to_keep(heap, keep_bytes), deadline);
 	if (!err && freed_bytes)
 		*freed_bytes = atomic_load(&heap->trim.trimmed) - before;
 	dh_unlock(&heap->trim.lock);

@@ -215,6 +215,45 @@ static int space_comes_and_goes(void)
 	return daxheap_check(pool_path("small/pool"), 0, NULL, NULL) ? failed(31) : 0;
 }
 
+/* What was trimmed is another's now: it is not given out, instead of a SIGBUS at the store. */
+static int trimmed_space_is_taken(void)
+{
+	const size_t size = 64 << 10;
+	struct full full;
+	uint64_t freed;
+	unsigned all;
+	int err = start(&full, 20 * MiB);
+
+	if (err)
+		return err;
+	if (fill(&full, size) != -ENOMEM)
+		return failed(60);
+	all = full.count;
+	/* Of some chunks all, of some more than half. */
+	while (full.count > 60)
+		if (daxheap_free(full.heap, &full.slots[--full.count]))
+			return failed(61);
+	for (unsigned i = 5; i < 55; i++)
+		if (daxheap_free(full.heap, &full.slots[i]))
+			return failed(62);
+	if (daxheap_trim(full.heap, 0, 60000, &freed) || freed < 10 * MiB)
+		return failed(63);
+	take_all_space();
+	if (reserve_all(&full, size) != -ENOSPC || reserve_all(&full, 2 * MiB) != -ENOSPC)
+		return failed(64);
+	daxheap_close(full.heap);
+	if (daxheap_open(pool_path("small/pool"), 0, &full.heap))
+		return failed(65);
+	full.slots = daxheap_ptr(full.heap, *pool_root(full.heap, "t"));
+	if (fill(&full, size) != -ENOSPC)
+		return failed(66);
+	if (unlink(pool_path("small/ballast")) || fill(&full, size) != -ENOMEM ||
+	    full.count != all + 50)
+		return failed(67);
+	daxheap_close(full.heap);
+	return daxheap_check(pool_path("small/pool"), 0, NULL, NULL) ? failed(68) : 0;
+}
+
 /* Growing a block: the old one stays. */
 static int realloc_without_space(void)
 {
@@ -283,6 +322,11 @@ Test(enospc, filled_by_huge_blocks)
 Test(enospc, filled_by_another_file)
 {
 	in_small_space(space_comes_and_goes);
+}
+
+Test(enospc, trimmed_space_is_taken)
+{
+	in_small_space(trimmed_space_is_taken);
 }
 
 Test(enospc, realloc)
