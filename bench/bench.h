@@ -22,6 +22,7 @@ int bench_alloc(const struct options *options);
 int bench_io(const struct options *options);
 int bench_open(const struct options *options);
 int bench_space(const struct options *options);
+int bench_trim(const struct options *options);
 int bench_prepare(const struct options *options);
 int bench_loop(const struct options *options, const char *what, unsigned n);
 

@@ -138,6 +138,8 @@ static int run_verb(struct args *args)
 		return bench_open(options);
 	if (args->count == 1 && !strcmp(verb, "space"))
 		return bench_space(options);
+	if (args->count == 1 && !strcmp(verb, "trim"))
+		return bench_trim(options);
 	if (args->count == 1 && !strcmp(verb, "prepare"))
 		return bench_prepare(options);
 	if (args->count == 3 && !strcmp(verb, "loop")) {
@@ -155,11 +157,12 @@ static int run_verb(struct args *args)
 int main(int argc, char **argv)
 {
 	static const struct argp argp = {
-		option_list, parse, "alloc\nio\nopen\nspace\nprepare\nloop publish|reserve N",
+		option_list, parse, "alloc\nio\nopen\nspace\ntrim\nprepare\nloop publish|reserve N",
 		"Measure the heap against its peers and against the hardware.\v"
 		"alloc: what operations cost.  io: what io_uring on blocks costs and brings.  "
 		"open: what opening and creating a pool costs.  "
-		"space: what a pool takes beyond its content.  prepare: which way to grow a file "
+		"space: what a pool takes beyond its content.  trim: what it takes to give space "
+		"back.  prepare: which way to grow a file "
 		"makes first stores cheapest.  loop: only do N pairs of operations, to be looked "
 		"at by a profiler.", NULL, NULL, NULL};
 	struct args args = {.options = {.dir = "/dev/shm", .threads = {1, 2}}};
