@@ -27,7 +27,7 @@
 #define BYTES		(UINT64_C(128) << 20)	/* of a round */
 #define DEPTH		8u
 #define CALLS		128u
-#define STAGED_MAX	(256u << 10)	/* of the heap */
+#define STAGED_MAX	(1u << 20)	/* of the heap */
 
 struct subject {
 	struct daxheap *heap;

@@ -79,8 +79,8 @@ enum {
  * - Direct: the operation is on the block itself, whose pages the kernel pins while it lasts.
  *   That is so for all writes and sends, and for reads and recvs that are not staged.
  *
- * - Staged: a read or recv of up to 256 KiB is into one of up to 64 buffers in DRAM (in a row of
- *   more, or without memory for them, it is direct); its completion copies past the CPU's cache
+ * - Staged: a read or recv of up to 1 MiB is into one of up to 32 buffers in DRAM (with more in
+ *   flight, or without memory for them, it is direct); its completion copies past the CPU's cache
  *   into the block.  The default where data is made durable by flushing cache lines, since it
  *   takes less time than to flush each line of what something else wrote (daxbench(1)); not with
  *   eADR, and not where msync() does it.  While it waits for its data nothing of the pool is

@@ -11,8 +11,7 @@
 
 #include "uring.h"
 
-#define BUFFER_SIZE	(UINT64_C(256) << 10)
-#define BUFFERS_MAX	64u
+#define BUFFER_SIZE	(UINT64_C(1) << 20)	/* touched as far as used */
 
 bool dh_staging_wanted(const struct daxheap_uring *uring)
 {
@@ -25,7 +24,8 @@ bool dh_staging_wanted(const struct daxheap_uring *uring)
 static bool make_buffers(struct daxheap_uring *uring)
 {
 	struct dh_staging *staging = &uring->staging;
-	uint32_t count = uring->entries < BUFFERS_MAX ? uring->entries : BUFFERS_MAX;
+	uint32_t count = uring->entries < DH_STAGING_MAX ? uring->entries :
+							    DH_STAGING_MAX;
 	void *memory;
 
 	staging->wanted = false;

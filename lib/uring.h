@@ -34,11 +34,13 @@ struct dh_buffers {
 };
 
 /* Buffers in DRAM. */
+#define DH_STAGING_MAX 32u
+
 struct dh_staging {
 	bool wanted;
 	char *memory;			/* NULL: not yet */
 	uint32_t count, unused;
-	uint8_t stack[64];		/* unused ones */
+	uint8_t stack[DH_STAGING_MAX];		/* unused ones */
 };
 
 struct daxheap_uring {
