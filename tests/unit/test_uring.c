@@ -195,6 +195,31 @@ Test(uring, no_fence_is_the_callers_to_do)
 	rig_close(&rig);
 }
 
+/* The bytes are there, and the system could not make them durable, now or earlier. */
+Test(uring, not_durable)
+{
+	struct daxheap_uring_completion done;
+	struct rig rig;
+	unsigned char *block;
+
+	rig_open(&rig, 8, 0);
+	block = pool_block(rig.heap, 1000, 0);
+	if (!rig.heap->persist.syncs)
+		cr_skip_test("no msync at a fence here");
+	rig_recv(&rig, block, 100, block);
+	atomic_store(&rig.heap->persist.failed, true);
+	rig_feed(&rig, 100, 7);
+	done = rig_reap(&rig);
+	cr_assert_eq(done.result, -EIO);
+	must_say("msync");
+	cr_assert_eq(done.data, block);
+	cr_assert_eq(block[99], 7);
+	cr_assert_eq(rig_info(&rig).in_flight, 0);
+	must(daxheap_cancel(rig.heap, block));
+	atomic_store(&rig.heap->persist.failed, false);
+	rig_close(&rig);
+}
+
 /* --- what is refused --- */
 
 Test(uring, attach_refuses)
