@@ -108,14 +108,14 @@ static int took_too_long(struct dh_gate *gate)
 
 int dh_gate_close(struct dh_gate *gate, uint64_t deadline)
 {
-	unsigned open = 0;
+	unsigned state = DH_GATE_OPEN;
 
-	while (!atomic_compare_exchange_strong(&gate->closed, &open, 1)) {
+	while (!atomic_compare_exchange_strong(&gate->closed, &state, DH_GATE_CLOSING)) {
 		if (dh_now_ns() >= deadline)
 			return dh_fail(ETIMEDOUT, "another thread keeps I/O from the pool's "
 				       "memory, to trim it: try again");
-		sleep_while(&gate->closed, 1, deadline);
-		open = 0;
+		sleep_while(&gate->closed, state, deadline);
+		state = DH_GATE_OPEN;
 	}
 	while (!dh_faulty(DH_FAULT_NO_GATE)) {
 		unsigned drained = atomic_load(&gate->drained);
@@ -130,18 +130,19 @@ int dh_gate_close(struct dh_gate *gate, uint64_t deadline)
 		}
 		sleep_while(&gate->drained, drained, deadline);
 	}
+	atomic_store(&gate->closed, DH_GATE_CLOSED);
 	return 0;
 }
 
 void dh_gate_open(struct dh_gate *gate)
 {
-	atomic_store(&gate->closed, 0);
+	atomic_store(&gate->closed, DH_GATE_OPEN);
 	wake_all(&gate->closed);
 }
 
-bool dh_gate_is_closed(struct dh_gate *gate)
+bool dh_gate_is_closed(const struct dh_gate *gate)
 {
-	return atomic_load(&gate->closed) && !is_busy(gate);
+	return atomic_load(&gate->closed) == DH_GATE_CLOSED;
 }
 
 void dh_gate_note_drained(struct dh_gate *gate)
@@ -154,6 +155,7 @@ int dh_gate_enter_closed(struct dh_gate_user *user, uint64_t patience_ns)
 {
 	struct dh_gate *gate = user->gate;
 	uint64_t deadline = dh_now_ns() + patience_ns;
+	unsigned state;
 
 	do {
 		/* Out again, so that the closer does not wait for what waits for it. */
@@ -161,10 +163,10 @@ int dh_gate_enter_closed(struct dh_gate_user *user, uint64_t patience_ns)
 			return dh_fail(EAGAIN, "the pool is about to be trimmed: reap the "
 				       "completions of the I/O in flight, then try again");
 		dh_gate_note_drained(gate);
-		while (atomic_load(&gate->closed)) {
+		while ((state = atomic_load(&gate->closed))) {
 			if (dh_now_ns() >= deadline)
 				return dh_fail(EAGAIN, "the pool is being trimmed: try again");
-			sleep_while(&gate->closed, 1, deadline);
+			sleep_while(&gate->closed, state, deadline);
 		}
 		atomic_fetch_add(&user->in_flight, 1);
 	} while (atomic_load(&gate->closed));

@@ -26,8 +26,14 @@
 
 struct dh_gate_user;
 
+enum dh_gate_state {
+	DH_GATE_OPEN,
+	DH_GATE_CLOSING,		/* nothing new, and not all counts were seen at 0 yet */
+	DH_GATE_CLOSED,
+};
+
 struct dh_gate {
-	_Alignas(DH_LINE_SIZE) atomic_uint closed;
+	_Alignas(DH_LINE_SIZE) atomic_uint closed;	/* enum dh_gate_state */
 	atomic_uint drained;		/* how often a count fell to 0 while it was closed */
 	struct dh_lock lock;
 	struct dh_gate_user *users;
@@ -59,8 +65,11 @@ void dh_gate_quit(struct dh_gate_user *user);
 int dh_gate_close(struct dh_gate *gate, uint64_t deadline);
 void dh_gate_open(struct dh_gate *gate);
 
-/* Whether it is closed and nothing in flight: what must hold where memory is taken away. */
-bool dh_gate_is_closed(struct dh_gate *gate);
+/*
+ * Whether it is closed and nothing in flight: what must hold where memory is taken away.  By the
+ * state, since who is about to be turned away is counted for a moment.
+ */
+bool dh_gate_is_closed(const struct dh_gate *gate);
 
 int dh_gate_enter_closed(struct dh_gate_user *user, uint64_t patience_ns);
 void dh_gate_note_drained(struct dh_gate *gate);

@@ -310,7 +310,7 @@ static void *close_often(void *arg)
 			continue;
 		}
 		for (unsigned j = 0; j < 100; j++)
-			if (atomic_load(&crowd->inside))
+			if (atomic_load(&crowd->inside) || !dh_gate_is_closed(&crowd->site.gate))
 				atomic_fetch_add(&crowd->violations, 1);
 		dh_gate_open(&crowd->site.gate);
 	}
