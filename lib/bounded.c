@@ -14,6 +14,14 @@
 #include "error.h"
 #include "gate.h"
 
+/*
+ * ftruncate() is declared to throw nothing: with exceptions the compiler would leave no way from
+ * there to end(), when the thread is cancelled in it.  Without, the C library calls end() itself.
+ */
+#ifdef __EXCEPTIONS
+#error "to be compiled without exceptions"
+#endif
+
 #define NS_PER_S	UINT64_C(1000000000)
 #define CANCEL_NS	NS_PER_S	/* a cancelled call is given so long to end */
 

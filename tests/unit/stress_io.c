@@ -121,7 +121,8 @@ static void one_operation(struct worker *worker)
 	void *block;
 	int err;
 
-	must(daxheap_alloc(heap, size, &block));
+	if (daxheap_alloc(heap, size, &block))
+		die("alloc");
 	part->block = block;
 	part->size = 1 + choose(&worker->seed, size < PART_MAX ? (unsigned)size : PART_MAX);
 	part->offset = choose(&worker->seed, FILE_SIZE / 2);
@@ -133,7 +134,8 @@ static void one_operation(struct worker *worker)
 	while (err == -EAGAIN)
 		err = daxheap_uring_prep_read(worker->uring, file, block, part->size,
 					      part->offset, part, NULL);
-	must(err);
+	if (err)
+		die("prepare");
 	must(io_uring_submit(&worker->ring) != 1);
 	dispose(worker, part, block);
 }
@@ -182,7 +184,7 @@ static void *trim(void *arg)
 {
 	(void)arg;
 	while (!atomic_load(&done)) {
-		int err = daxheap_trim(heap, 0, 20, NULL);
+		int err = daxheap_trim(heap, 0, 200, NULL);
 
 		if (err && err != -ETIMEDOUT)
 			must(err);
