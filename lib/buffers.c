@@ -2,7 +2,8 @@
 /*
  * Registered buffers: the pool's chunks in the ring's table.  Their pages are pinned for as long
  * as they are registered, so a chunk's count of that keeps it from being trimmed (space.h).  A
- * chunk is registered while a block of it is in use, so it can't be on its way out.
+ * chunk is registered while a block of it is in use, so it can't be on its way out; free units of
+ * it can.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -75,7 +76,14 @@ static int add(struct daxheap_uring *uring, uint32_t slot, uint32_t chunk)
 	struct dh_buffers *buffers = &uring->buffers;
 	struct dh_chunk *state = &uring->heap->space.chunks[chunk];
 
+	const struct dh_units *units = atomic_load(&state->units);
+
 	atomic_fetch_add(&state->registered, 1);
+	/* Free units beside the block are on their way out: next time. */
+	if (units && atomic_load(&units->busy)) {
+		atomic_fetch_sub(&state->registered, 1);
+		return -1;
+	}
 	buffers->reason = update(uring, slot, uring->heap->base + chunk * DH_CHUNK_SIZE,
 				 DH_CHUNK_SIZE);
 	if (buffers->reason) {

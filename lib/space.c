@@ -46,7 +46,8 @@ bool dh_chunk_is_free(struct dh_space *space, uint64_t index)
 	unsigned kind = atomic_load(&chunk->kind);
 
 	return kind == DH_CHUNK_FREE ||
-	       (kind == DH_CHUNK_SPANS && units && units->free == UINT32_MAX && !units->busy);
+	       (kind == DH_CHUNK_SPANS && units && units->free == UINT32_MAX &&
+		!atomic_load(&units->busy));
 }
 
 static uint64_t chunk_last_seq(struct dh_chunk *chunk)
@@ -213,7 +214,7 @@ static bool find_units(struct dh_space *space, unsigned class, uint64_t chunk,
 	for (unsigned unit = 0; unit + count <= DH_UNITS_PER_CHUNK; unit++) {
 		uint32_t mask = dh_units_mask(unit, count);
 
-		if ((units->free & ~units->busy & mask) == mask && dh_span_blocks(class, unit, &first)) {
+		if ((units->free & ~atomic_load(&units->busy) & mask) == mask && dh_span_blocks(class, unit, &first)) {
 			*unit_out = unit;
 			return true;
 		}

@@ -84,7 +84,7 @@ _Static_assert(offsetof(struct dh_span, few_remote) - offsetof(struct dh_span, f
 /* A chunk of spans.  Stays with its chunk until the heap is closed. */
 struct dh_units {
 	uint32_t free;				/* a bit for each unit */
-	uint32_t busy;				/* free, and being given back */
+	atomic_uint busy;			/* free, and being given back */
 	uint32_t filled;			/* all allocated by the heap, in this life */
 	uint32_t holes;				/* given back, and not allocated since */
 	struct dh_units *next;			/* of all */

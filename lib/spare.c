@@ -278,7 +278,7 @@ void dh_spare_abandon(struct dh_space *space, const struct dh_run *run)
 /* All but the first, in which the chunk's header lies. */
 static uint32_t free_units(const struct dh_units *units)
 {
-	return units->free & ~units->busy & ~UINT32_C(1);
+	return units->free & ~atomic_load(&units->busy) & ~UINT32_C(1);
 }
 
 uint32_t dh_spare_take_units(struct dh_space *space, uint64_t index, uint64_t *keep)
@@ -294,8 +294,12 @@ uint32_t dh_spare_take_units(struct dh_space *space, uint64_t index, uint64_t *k
 		mask = free_units(units) & ~units->holes;
 	for (; mask && *keep; --*keep)
 		mask &= mask - 1;
+	/* Either this sees that the chunk is being registered, or who does it sees `busy`. */
+	if (mask && (atomic_fetch_or(&units->busy, mask), atomic_load(&chunk->registered))) {
+		atomic_fetch_and(&units->busy, ~mask);
+		mask = 0;
+	}
 	if (mask) {
-		units->busy |= mask;
 		units->filled &= ~mask;
 		if (chunk->space == DH_SPACE_ALL)
 			chunk->space = DH_SPACE_SOME;
@@ -309,7 +313,7 @@ static void give_units(struct dh_space *space, uint64_t index, uint32_t mask, bo
 {
 	struct dh_units *units = atomic_load(&space->chunks[index].units);
 
-	units->busy &= ~mask;
+	atomic_fetch_and(&units->busy, ~mask);
 	if (gone)
 		units->holes |= mask;
 	/* The last blocks beside them were given back meanwhile. */
