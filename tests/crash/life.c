@@ -240,7 +240,9 @@ static void on_file(enum dh_file_change change, uint64_t offset, uint64_t size)
 		media_file_changed(who->life->media, change, offset, size);
 		life_crash(who->life);
 	}
-	happened(who);
+	/* Of several holes that were made at once all are told first. */
+	if (change != DH_FILE_PUNCHED)
+		happened(who);
 }
 
 void life_start_listening(void)
