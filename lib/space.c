@@ -208,13 +208,14 @@ static bool find_units(struct dh_space *space, unsigned class, uint64_t chunk,
 		       unsigned *unit_out)
 {
 	const struct dh_units *units = atomic_load(&space->chunks[chunk].units);
+	const uint32_t usable = units->free & ~atomic_load(&units->busy);
 	unsigned count = dh_class_units(class);
 	uint64_t first;
 
 	for (unsigned unit = 0; unit + count <= DH_UNITS_PER_CHUNK; unit++) {
 		uint32_t mask = dh_units_mask(unit, count);
 
-		if ((units->free & ~atomic_load(&units->busy) & mask) == mask && dh_span_blocks(class, unit, &first)) {
+		if ((usable & mask) == mask && dh_span_blocks(class, unit, &first)) {
 			*unit_out = unit;
 			return true;
 		}
