@@ -357,11 +357,11 @@ DAXHEAP_API int daxheap_trim(struct daxheap *heap, uint64_t keep_bytes, unsigned
 #define DAXHEAP_KEEP_ALL UINT64_MAX
 
 /*
- * From now on the thread whose call frees a block gives space back, when free chunks have more than
- * both @keep_bytes and @keep_percent of the space in use, and by an eighth of that; it trims to
- * there as daxheap_trim() does, whole chunks alone, within @time_limit_ms.  Whether it could is not told; the call that
- * freed has its own result.  DAXHEAP_KEEP_ALL ends it, and is how a pool is opened: a heap
- * doesn't stall calls unasked.  Not durable: to be set after each open.
+ * From now on the thread whose call frees a block gives space back, when free chunks have more
+ * than both @keep_bytes and @keep_percent of the space in use, and by an eighth of that; it trims
+ * to there as daxheap_trim() does, whole chunks alone, within @time_limit_ms.  Whether it could is
+ * not told; the call that freed has its own result.  DAXHEAP_KEEP_ALL ends it, and is how a pool is
+ * opened: a heap doesn't stall calls unasked.  Not durable: to be set after each open.
  *
  * -EINVAL	no time limit
  * -EOPNOTSUPP	the pool lies on a device

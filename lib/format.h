@@ -51,16 +51,17 @@
  *
  * Chunk word.  A self-checking word, or 0, which means free: kind, for a huge block whether
  * it is live, and for a huge block's head its length in chunks and its tag, for its tail the
- * distance to the head (and the tag, for repair alone).  A head that is not live, and a tail without a live head, mean free.
+ * distance to the head (and the tag, for repair alone).  A head that is not live, and a tail
+ * without a live head, mean free.
  *
  * Chunk of spans.  32 units of 64 KiB.  Its first 24 KiB hold 32 span records, one for
  * each unit, of 12 lines each; what is left of unit 0 serves blocks.  A span is a run of
  * units that holds blocks of one size class and one tag; its record is the one of its first
  * unit, the others say that they are tails.  The record's words are self-checking: a
  * descriptor, from the second line on the bitmap of live blocks, 48 in a word, and in the
- * last line a copy of the descriptor, for repair alone.  A span without a live block is free, whatever its descriptor says, and so is a tail without such
- * a span.  All words of all 32 records are valid and fenced before the chunk word says that
- * this is a chunk of spans.
+ * last line a copy of the descriptor, for repair alone.  A span without a live block is free,
+ * whatever its descriptor says, and so is a tail without such a span.  All words of all 32 records
+ * are valid and fenced before the chunk word says that this is a chunk of spans.
  *
  * Log record.  One line.  Valid when its checksum (XXH3 over the 56 bytes before it, seeded
  * by the pool) is right, its lane is the one it lies in and its position modulo the ring's
