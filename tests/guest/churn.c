@@ -352,7 +352,7 @@ static void must_be_to_the_block(uint64_t front)
 	printf("%llu chunks in use: %llu KiB given back, %llu KiB of data left, %llu KiB in front\n",
 	       (unsigned long long)chunks, (unsigned long long)(freed >> 10),
 	       (unsigned long long)(bytes >> 10), (unsigned long long)(front >> 10));
-	if (before - bytes > freed || freed - (before - bytes) >= UNIT)
+	if (before - bytes >= freed + UNIT || freed >= before - bytes + UNIT)
 		fail("the file had %llu bytes", (unsigned long long)before);
 	if (bytes > front + chunks * CHUNK || bytes < front + units_in_use() * UNIT)
 		fail("the file has not what its chunks take");
