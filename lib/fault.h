@@ -26,6 +26,7 @@ enum dh_fault {
 	DH_FAULT_RELEASE_UNDER_IO,	/* a block is given out again while a device writes it */
 	DH_FAULT_NO_GATE,		/* the gate closes whatever is in flight */
 	DH_FAULT_GROWTH_NOT_SYNCED,	/* the file's new length is not durable before it is used */
+	DH_FAULT_OPEN_NOT_SYNCED,	/* nor that which an open finds after a kill */
 	DH_FAULT_TRIM_EARLY,		/* chunks are punched before their words are durable */
 	DH_FAULT_TRIM_BEFORE_HORIZON,	/* and while the log may still name what is in them */
 	DH_FAULT_FORGET_INTENT,		/* an open does not finish the trim that it finds */

@@ -23,8 +23,9 @@
  * limit; the chunks in front of first_chunk are always there.  It is sparse: chunks get space
  * from the file system before they are first used, and until then read as zero; free ones, and
  * free units of others, may have given it back.  It is made longer, durably, before a word
- * anywhere tells of what is new.  So a chunk behind the end is free, or the file was truncated by
- * somebody else; a part of a chunk counts as none of it.
+ * anywhere tells of what is new, and an open for writing makes durable the length that it
+ * finds.  So a chunk behind the end is free, or the file was truncated by somebody else; a part
+ * of a chunk counts as none of it.
  *
  * On device DAX create makes zero what is zero in a new file: all in front of first_chunk, and the
  * header of each chunk.

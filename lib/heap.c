@@ -62,13 +62,27 @@ static struct daxheap *new_heap(unsigned flags)
 	return heap;
 }
 
+/*
+ * After a kill in the middle of growth the file's length may not be durable, and who uses what is
+ * there, without growing it again, would lose it with the power.
+ */
+static int settle_file(struct daxheap *heap)
+{
+	if (heap->flags & DAXHEAP_READ_ONLY || heap->mapping.is_device ||
+	    dh_faulty(DH_FAULT_OPEN_NOT_SYNCED))
+		return 0;
+	return dh_mapping_sync(&heap->mapping, 0, DH_PAGE_SIZE);
+}
+
 /* Reads log and blocks of the mapped pool. */
 static int start(struct daxheap *heap)
 {
 	struct dh_change *changes;
 	size_t count, records;
-	int err;
+	int err = settle_file(heap);
 
+	if (err)
+		return err;
 	dh_media_init(&heap->media, heap->base, &heap->sb, &heap->mapping.length);
 	/* A name may be in the CPU's cache alone after a kill; the log's fence covers it. */
 	dh_flush(&heap->persist, &heap->traffic, heap->base + DH_ROOTS_OFFSET,

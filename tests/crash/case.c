@@ -191,6 +191,7 @@ static void plan_crashes(struct play *play, uint64_t *random)
 {
 	unsigned crashes = random_below(random, 5);
 
+	play->crash_growing = random_one_in(random, 4);
 	while (crashes--)
 		play->steps[random_below(random, play->step_count)].crash_at =
 			1 + random_below(random, 12);
@@ -284,6 +285,7 @@ static const char *begin_again(uint64_t *random)
 	path = path_of(media_new_file(life.media));
 	memset(&life.claims, 0, sizeof(life.claims));
 	memset(life.stock, 0, sizeof(life.stock));
+	life.growing = false;
 	model_crash(&life.model, &life.model);
 	life.effort = random_one_in(random, 4) ? played.effort : NULL;
 	life_open(&life, path);

@@ -21,6 +21,7 @@ const struct control controls[] = {
 	{"reuse-early", DH_FAULT_REUSE_EARLY, HONEST},
 	{"no-continuation", DH_FAULT_NO_CONTINUATION, HONEST},
 	{"growth-not-synced", DH_FAULT_GROWTH_NOT_SYNCED, HONEST},
+	{"open-not-synced", DH_FAULT_OPEN_NOT_SYNCED, HONEST},
 	{"trim-early", DH_FAULT_TRIM_EARLY, HONEST},
 	{"trim-before-horizon", DH_FAULT_TRIM_BEFORE_HORIZON, HONEST},
 	{"forget-intent", DH_FAULT_FORGET_INTENT, HONEST},

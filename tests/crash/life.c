@@ -240,6 +240,7 @@ static void on_file(enum dh_file_change change, uint64_t offset, uint64_t size)
 		media_file_changed(who->life->media, change, offset, size);
 		life_crash(who->life);
 	}
+	who->life->growing = change == DH_FILE_GREW;
 	/* Of several holes that were made at once all are told first. */
 	if (change != DH_FILE_PUNCHED)
 		happened(who);

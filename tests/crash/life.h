@@ -66,6 +66,7 @@ struct life {
 	unsigned store_count, store_max;
 	bool file_changed;		/* what it did to the file, too */
 	unsigned waits;			/* since something happened */
+	bool growing;			/* the file is longer, and not synced */
 	unsigned sets;			/* values that were set count up */
 	uint64_t random;
 };

@@ -120,10 +120,16 @@ void media_forget(struct media *media)
 	media->count = 0;
 }
 
+/* A kill ends threads; what the file system has yet to commit it still does. */
+static void forget_flushes(struct unsettled *entry)
+{
+	memset(entry->flushed, 0, FLUSHER_FILE);
+}
+
 void media_unflush(struct media *media)
 {
 	for (unsigned i = 0; i < media->count; i++)
-		memset(media->list[i].flushed, 0, FLUSHERS);
+		forget_flushes(&media->list[i]);
 }
 
 int media_new_file(const struct media *media)
@@ -178,7 +184,7 @@ void media_inherit(struct media *media)
 		struct unsettled *entry = new_unsettled(media, theirs->word);
 
 		*entry = *theirs;
-		memset(entry->flushed, 0, FLUSHERS);
+		forget_flushes(entry);
 	}
 }
 

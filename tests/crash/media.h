@@ -32,7 +32,7 @@
 #define FLUSHERS	6u
 #define FLUSHER_MAIN	3u
 #define FLUSHER_FOREIGN	4u
-#define FLUSHER_FILE	5u
+#define FLUSHER_FILE	5u		/* the last */
 
 /* Of the file since its last sync. */
 #define LENGTHS_MAX	16u

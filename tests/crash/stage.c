@@ -103,7 +103,8 @@ static void after_event(void)
 	uint64_t random = mix_two(step->random, actor->step_events++);
 
 	waits = 0;
-	if (actor->step_events == step->crash_at && who_leaves() == NOBODY)
+	if ((actor->step_events == step->crash_at ||
+	     (play->crash_growing && life->growing && random % 3)) && who_leaves() == NOBODY)
 		crash();
 	if (step->still || actor->leaving || random % play->switch_each)
 		return;

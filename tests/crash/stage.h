@@ -29,6 +29,7 @@ struct play {
 	unsigned switch_each;		/* the baton goes at one in so many events */
 	unsigned stall_each;		/* and one in so many times for long */
 	unsigned warm;			/* so many steps without images, at first */
+	bool crash_growing;		/* the pool crashes as its file grows */
 	unsigned tried_each;		/* of the others one in so many has images */
 	const struct effort *effort;
 };
