@@ -47,7 +47,7 @@ static void found(void *arg, const struct daxheap_finding *finding)
 
 	require(finding->severity >= DAXHEAP_DAMAGE && finding->severity <= DAXHEAP_UNKNOWN,
 		"%d", finding->severity);
-	require((finding->size && finding->offset + finding->size <= IMAGE_SIZE) ||
+	require((finding->size && finding->offset + finding->size <= image_length()) ||
 			strstr(finding->what, "truncated"),
 		"%llx + %llx: %s", (unsigned long long)finding->offset,
 		(unsigned long long)finding->size, finding->what);
@@ -213,11 +213,12 @@ static void look_around(struct play *play, unsigned arg)
 	struct daxheap_info info;
 	daxheap_ref last = 0;
 
+	daxheap_get_info(play->heap, &info);
 	for (unsigned i = 0; i < BLOCKS_MAX; i++) {
 		if ((arg & 1 ? daxheap_next(play->heap, &block) :
 			       daxheap_next_tagged(play->heap, arg >> 1, &block)) <= 0)
 			break;
-		require(block.ref > last && block.ref + block.size <= IMAGE_SIZE, "%llx",
+		require(block.ref > last && block.ref + block.size <= info.length, "%llx",
 			(unsigned long long)block.ref);
 		last = block.ref;
 		daxheap_usable_size(play->heap, daxheap_ptr(play->heap, block.ref));
@@ -226,7 +227,6 @@ static void look_around(struct play *play, unsigned arg)
 		daxheap_get_stats(play->heap, &stats);
 	if (arg & 0x80)
 		daxheap_get_class_stats(play->heap, classes, 64);
-	daxheap_get_info(play->heap, &info);
 }
 
 static void call(struct play *play, const uint8_t *code)
@@ -269,6 +269,10 @@ static void call(struct play *play, const uint8_t *code)
 		look_around(play, code[1]);
 		break;
 	default:
+		if (code[2] & 0x80) {
+			daxheap_trim(heap, (uint64_t)code[1] << 16, 10000, NULL);
+			break;
+		}
 		/* Addresses that are no block's. */
 		daxheap_usable_size(heap, *(char **)heap + (code[1] << 16 | code[2] << 4));
 		daxheap_cancel(heap, *(char **)heap + (code[1] << 16 | code[2] << 4));

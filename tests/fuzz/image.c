@@ -229,6 +229,15 @@ void image_restore(enum image_kind kind)
 	}
 }
 
+uint64_t image_length(void)
+{
+	struct stat st;
+
+	if (fstat(file_fd, &st))
+		err(1, "fstat");
+	return (uint64_t)st.st_size;
+}
+
 /* --- patches --- */
 
 /* What the pool was made with: a patched superblock changes no other structure's place. */
@@ -266,7 +275,7 @@ static uint64_t metadata_offset(unsigned where)
 		uint64_t offset, size;
 	} areas[] = {
 		{0, 256}, {DH_PAGE_SIZE - 64, 64}, {DH_COPY_OFFSET, 256},
-		{DH_ROOTS_OFFSET, DH_PAGE_SIZE}, {DH_HORIZON_OFFSET, 128},
+		{DH_ROOTS_OFFSET, DH_PAGE_SIZE}, {DH_HORIZON_OFFSET, 192},
 		{DH_LOG_OFFSET, LANES * RING * DH_LINE_SIZE},
 		{DH_TABLE_OFFSET, IMAGE_SIZE / DH_CHUNK_SIZE * 8},
 		{DH_CHUNK_SIZE, DH_CHUNK_HEADER_SIZE}, {2 * DH_CHUNK_SIZE, DH_CHUNK_HEADER_SIZE},
@@ -316,6 +325,17 @@ static void patch_horizon(unsigned where, unsigned how, uint64_t value)
 	image_exhausted |= horizon->seq > DH_SEQ_MAX / 2;
 	if (!(how & PATCH_LEAVE_DAMAGED))
 		horizon->checksum = dh_horizon_checksum(horizon, offset, seed());
+}
+
+/* Names chunks from the start, the middle or behind the end, mostly one or two. */
+static void patch_intent(unsigned where, unsigned how, uint64_t value)
+{
+	struct dh_intent *intent = (struct dh_intent *)(file + DH_INTENT_OFFSET);
+
+	intent->first = where % (2 * IMAGE_SIZE / DH_CHUNK_SIZE);
+	intent->count = changed(1, how, value);
+	if (!(how & PATCH_LEAVE_DAMAGED))
+		intent->checksum = dh_intent_checksum(intent, seed());
 }
 
 static void fix_record(struct dh_record *record)
@@ -401,6 +421,9 @@ void image_patch(const uint8_t *patch)
 		break;
 	case PATCH_HORIZON:
 		patch_horizon(where, how, value);
+		break;
+	case PATCH_INTENT:
+		patch_intent(where, how, value);
 		break;
 	case PATCH_RECORD:
 		patch_record(where, how, value);

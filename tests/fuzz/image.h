@@ -24,6 +24,9 @@ void images_make(void);
 /* Gives the file the content of an image. */
 void image_restore(enum image_kind kind);
 
+/* Bytes that the file has now: a pool grows, up to the limit that its superblock tells. */
+uint64_t image_length(void);
+
 /*
  * A patch changes one 8-byte word of a structure, and makes the structure's checksums right
  * again, unless FUZZ_LEAVE_DAMAGED.
@@ -41,6 +44,7 @@ enum patch_kind {
 	PATCH_CONTENT,		/* of a live block */
 	PATCH_LOST_LINE,	/* reads as zeros */
 	PATCH_LOST_PAGE,
+	PATCH_INTENT,		/* of a trim, to whatever chunks */
 	PATCHES,
 };
 
