@@ -19,6 +19,7 @@ struct options {
 };
 
 int bench_alloc(const struct options *options);
+int bench_grow(const struct options *options);
 int bench_io(const struct options *options);
 int bench_open(const struct options *options);
 int bench_space(const struct options *options);

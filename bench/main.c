@@ -132,6 +132,8 @@ static int run_verb(struct args *args)
 		options->rounds = strcmp(verb, "alloc") ? 21 : 101;
 	if (args->count == 1 && !strcmp(verb, "alloc"))
 		return bench_alloc(options);
+	if (args->count == 1 && !strcmp(verb, "grow"))
+		return bench_grow(options);
 	if (args->count == 1 && !strcmp(verb, "io"))
 		return bench_io(options);
 	if (args->count == 1 && !strcmp(verb, "open"))
@@ -157,9 +159,10 @@ static int run_verb(struct args *args)
 int main(int argc, char **argv)
 {
 	static const struct argp argp = {
-		option_list, parse, "alloc\nio\nopen\nspace\ntrim\nprepare\nloop publish|reserve N",
+		option_list, parse, "alloc\ngrow\nio\nopen\nspace\ntrim\nprepare\nloop publish|reserve N",
 		"Measure the heap against its peers and against the hardware.\v"
-		"alloc: what operations cost.  io: what io_uring on blocks costs and brings.  "
+		"alloc: what operations cost.  grow: what it adds that the file grows with use.  "
+		"io: what io_uring on blocks costs and brings.  "
 		"open: what opening and creating a pool costs.  "
 		"space: what a pool takes beyond its content.  trim: what it takes to give space "
 		"back.  prepare: which way to grow a file "
