@@ -16,6 +16,7 @@
 #include "media.h"
 #include "random.h"
 #include "report.h"
+#include "stock.h"
 
 #define TEMPLATE_PAGES	256u
 #define PATIENCE_S	300		/* until a case counts as hung */
@@ -297,7 +298,7 @@ static void play_all(uint64_t *random, bool filled, const char **path, struct li
 {
 	for (;;) {
 		if (filled)
-			ops_fill_pool(life.heap, random_next(random));
+			stock_fill_pool(life.heap, random_next(random));
 		listening = NULL;
 		if (!stage_play(&life, &played))
 			break;

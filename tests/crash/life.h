@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 
+#include "claims.h"
 #include "media.h"
 #include "model.h"
 
@@ -35,15 +36,6 @@ struct effort {
 	unsigned recover_each;		/* of so many images one is crashed in its recovery */
 	unsigned work_each;		/* on one of so many the heap works on */
 	unsigned check_each;		/* one of so many goes through daxheap_check() */
-};
-
-/* What threads of a life are about to do to a slot, so that the program keeps its own rules. */
-struct claims {
-	unsigned uses[TOPS];		/* of what lies in the node */
-	unsigned emptying[TOPS];	/* the node goes or moves */
-	unsigned ops[SLOTS];
-	bool exclusive[SLOTS];
-	unsigned words[WORDS];
 };
 
 #define STOCK 6u

@@ -35,7 +35,4 @@ extern unsigned ops_races;
 /* Runs in the thread of @actor. */
 void ops_run(struct life *life, unsigned actor, enum op_kind kind, uint64_t random);
 
-/* Reserves most of the free space of the pool, so that what is freed is used again soon. */
-void ops_fill_pool(struct daxheap *heap, uint64_t random);
-
 #endif
