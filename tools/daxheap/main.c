@@ -8,7 +8,10 @@
 #include "daxheap.h"
 #include "daxheap_cli.h"
 
-enum { OPT_REPAIR = 0x100, OPT_REQUIRE_MAP_SYNC, OPT_OVERWRITE, OPT_TAG, OPT_SIZE, OPT_SUMMARY, OPT_KEEP, OPT_TIME_LIMIT };
+enum {
+	OPT_REPAIR = 0x100, OPT_REQUIRE_MAP_SYNC, OPT_OVERWRITE, OPT_TAG, OPT_SIZE, OPT_SUMMARY,
+	OPT_KEEP, OPT_TIME_LIMIT,
+};
 
 #define JSON_OPTION {"json", 'j', NULL, 0, "Print the result as JSON", 0}
 
