@@ -116,8 +116,8 @@ static void print(const double medians[FIGURES], unsigned steps, unsigned rounds
 	       "publish           %9.1f      without growing; first touches of pages included\n"
 	       "growing           %9.1f      shared by all\n"
 	       "fallocate alone   %9.1f      the file system's part of growing\n"
-	       "the heap's part   %8.2f%%      with the format of new chunks; at most %.0f%%: %s\n", BLOCKS, BLOCK_SIZE, steps,
-	       rounds, medians[PUBLISH_NS], medians[GROW_NS], medians[BARE_NS],
+	       "the heap's part   %8.2f%%      with the format of new chunks; at most %.0f%%: "
+	       "%s\n", BLOCKS, BLOCK_SIZE, steps, rounds, medians[PUBLISH_NS], medians[GROW_NS], medians[BARE_NS],
 	       100 * medians[SHARE], 100 * GOAL, verdict(medians[SHARE], GOAL));
 }
 
