@@ -183,11 +183,16 @@ static struct dh_found found_of(struct dh_space *space, const struct dh_op *op)
 	return found;
 }
 
-/* Nobody wants what came into a block that was given back meanwhile. */
+/*
+ * Nobody wants what came into a block that was given back meanwhile.  @result can be larger than
+ * the range: to a recv with MSG_TRUNC it is the length of the message, which others choose.
+ */
 static int make_durable(struct daxheap_uring *uring, const struct dh_op *op,
-			const struct dh_found *found, size_t size)
+			const struct dh_found *found, size_t result)
 {
 	struct daxheap *heap = uring->heap;
+	size_t asked = atomic_load_explicit(&op->size, memory_order_relaxed);
+	size_t size = result < asked ? result : asked;
 	char *at = heap->base + atomic_load_explicit(&op->offset, memory_order_relaxed);
 	int buffer = atomic_load_explicit(&op->buffer, memory_order_relaxed);
 	struct dh_traffic traffic = {0};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* io_uring: the beginnings of operations. */
 #include <errno.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "error.h"
@@ -140,6 +141,13 @@ static int find_slot(struct daxheap_uring *uring, const struct request *request)
 			       request->size);
 }
 
+/* With MSG_TRUNC TCP counts bytes that it drops: what earlier data left in a buffer would be taken
+ * for them. */
+static bool can_be_staged(const struct request *request)
+{
+	return dh_op_writes_memory(request->kind) && !(request->flags & MSG_TRUNC);
+}
+
 static int prepare(struct daxheap_uring *uring, const struct request *request,
 		   struct io_uring_sqe **sqe_out)
 {
@@ -150,7 +158,7 @@ static int prepare(struct daxheap_uring *uring, const struct request *request,
 
 	if (err)
 		return err;
-	if (dh_op_writes_memory(request->kind))
+	if (can_be_staged(request))
 		buffer = dh_staging_take(uring, request->size);
 	if (buffer < 0)
 		err = enter(uring);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* io_uring on blocks: what is transferred, counted, durable, refused. */
+#include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -217,6 +219,89 @@ Test(uring, not_durable)
 	cr_assert_eq(rig_info(&rig).in_flight, 0);
 	must(daxheap_cancel(rig.heap, block));
 	atomic_store(&rig.heap->persist.failed, false);
+	rig_close(&rig);
+}
+
+/*
+ * With MSG_TRUNC the result is the length of the message, though it was cut to the range: whoever
+ * sends decides on it.  Nothing behind the range is touched.
+ */
+static void longer_than_the_range(unsigned flags)
+{
+	static const unsigned char message[8192] = {1};
+	struct daxheap_info before;
+	unsigned char *block;
+	struct rig rig;
+	int pair[2];
+
+	rig_open(&rig, 8, flags);
+	cr_assert_eq(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair), 0);
+	block = pool_block(rig.heap, 8192, 0xee);
+	before = heap_info(&rig);
+	cr_assert_eq(send(pair[1], message, sizeof(message), 0), (ssize_t)sizeof(message));
+	must(daxheap_uring_prep_recv(rig.uring, pair[0], block, 64, MSG_TRUNC, NULL, NULL));
+	rig_submit(&rig);
+	cr_assert_eq(rig_reap(&rig).result, (int)sizeof(message));
+	cr_assert_eq(heap_info(&rig).flushed_lines - before.flushed_lines, 1);
+	cr_assert_eq(memcmp(block, message, 64), 0);
+	for (unsigned i = 64; i < 8192; i++)
+		cr_assert_eq(block[i], 0xee, "byte %u", i);
+	must(daxheap_cancel(rig.heap, block));
+	close(pair[0]);
+	close(pair[1]);
+	rig_close(&rig);
+}
+
+Test(uring, a_message_longer_than_the_range)
+{
+	longer_than_the_range(DAXHEAP_URING_NO_STAGE);
+}
+
+Test(uring, a_message_longer_than_the_range_staged)
+{
+	longer_than_the_range(DAXHEAP_URING_STAGE);
+}
+
+/* A pair of TCP sockets. */
+static void open_tcp(int pair[2])
+{
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int door = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	socklen_t size = sizeof(address);
+
+	if (door < 0 || bind(door, (struct sockaddr *)&address, size))
+		cr_skip_test("no TCP here: %s", strerror(errno));
+	cr_assert_eq(listen(door, 1), 0);
+	cr_assert_eq(getsockname(door, (struct sockaddr *)&address, &size), 0);
+	pair[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	cr_assert_eq(connect(pair[1], (struct sockaddr *)&address, size), 0);
+	pair[0] = accept(door, NULL, NULL);
+	cr_assert_geq(pair[0], 0);
+	close(door);
+}
+
+/* TCP with MSG_TRUNC drops what it counts: nothing that was staged before takes its place. */
+Test(uring, bytes_that_were_dropped)
+{
+	unsigned char *block;
+	struct rig rig;
+	int pair[2];
+
+	rig_open(&rig, 8, DAXHEAP_URING_STAGE);
+	open_tcp(pair);
+	block = pool_block(rig.heap, 64, 0xee);
+	cr_assert_eq(rig_read(&rig, block, 64, 0), 64);
+	memset(block, 0xee, 64);
+	cr_assert_eq(send(pair[1], "dropped", 7, 0), 7);
+	must(daxheap_uring_prep_recv(rig.uring, pair[0], block, 7, MSG_TRUNC, NULL, NULL));
+	rig_submit(&rig);
+	cr_assert_eq(rig_reap(&rig).result, 7);
+	for (unsigned i = 0; i < 64; i++)
+		cr_assert_eq(block[i], 0xee, "byte %u", i);
+	must(daxheap_cancel(rig.heap, block));
+	close(pair[0]);
+	close(pair[1]);
 	rig_close(&rig);
 }
 
