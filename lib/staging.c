@@ -2,7 +2,7 @@
 /*
  * Staging: reads and recvs into DRAM, from where their completion copies past the cache into the
  * block.  That is faster than to flush each line that something else wrote (daxbench io), where
- * lines must be flushed; and while such an operation waits for its data, no page of the pool is
+ * flushed lines are durable; and while such an operation waits for its data, no page of the pool is
  * pinned, so that the pool can be trimmed.
  *
  * The buffer given back last is taken first, as it is in the cache.
@@ -17,7 +17,7 @@ bool dh_staging_wanted(const struct daxheap_uring *uring)
 {
 	if (uring->flags & (DAXHEAP_URING_STAGE | DAXHEAP_URING_NO_STAGE))
 		return uring->flags & DAXHEAP_URING_STAGE;
-	return uring->heap->persist.flushes;
+	return uring->heap->persist.flushes && !uring->heap->persist.syncs;
 }
 
 /* False: no memory, and none is tried for again. */

@@ -744,13 +744,29 @@ Test(uring, staged_where_lines_are_flushed)
 	rig_open(&rig, 8, 0);
 	must(daxheap_get_info(rig.heap, &heap));
 	cr_assert_eq(rig_info(&rig).read_path == DAXHEAP_URING_STAGED,
-		     heap.durability != DAXHEAP_PAGE_CACHE);
+		     heap.durability == DAXHEAP_MAP_SYNC || heap.durability == DAXHEAP_FORCED);
 	must(daxheap_uring_detach(rig.uring));
 	must_fail(EINVAL, daxheap_uring_attach(rig.heap, &rig.ring, 0, DAXHEAP_URING_STAGE |
 					       DAXHEAP_URING_NO_STAGE, &rig.uring));
 	must(daxheap_uring_attach(rig.heap, &rig.ring, 0, DAXHEAP_URING_STAGE, &rig.uring));
 	cr_assert_eq(rig_info(&rig).read_path, DAXHEAP_URING_STAGED);
 	cr_assert_eq(rig_info(&rig).write_path, DAXHEAP_URING_DIRECT);
+	rig_close(&rig);
+}
+
+/* On DAX without MAP_SYNC lines are flushed, too, but what takes the time is msync(). */
+Test(uring, not_staged_where_msync_makes_durable)
+{
+	struct dh_persist kept;
+	struct rig rig;
+
+	rig_open(&rig, 8, 0);
+	must(daxheap_uring_detach(rig.uring));
+	kept = rig.heap->persist;
+	rig.heap->persist.flushes = rig.heap->persist.fences = rig.heap->persist.syncs = true;
+	must(daxheap_uring_attach(rig.heap, &rig.ring, 0, 0, &rig.uring));
+	cr_assert_eq(rig_info(&rig).read_path, DAXHEAP_URING_DIRECT);
+	rig.heap->persist = kept;
 	rig_close(&rig);
 }
 
