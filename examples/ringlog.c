@@ -101,14 +101,14 @@ static struct segment *segment_of(struct ring *ring, uint64_t segment)
 
 /* --- the writer --- */
 
-/* -ENOSPC: the reader is SEGMENTS behind. */
+/* -EAGAIN: the reader is SEGMENTS behind. */
 static int add_segment(struct ring *ring, struct daxheap_action *action)
 {
 	void *segment;
 	int err;
 
 	if (ring->next - load(&ring->first) == SEGMENTS)
-		return -ENOSPC;
+		return -EAGAIN;
 	err = daxheap_alloc(heap, SEGMENT_SIZE, &segment);
 	if (err)
 		return err;
@@ -122,7 +122,7 @@ static int add_segment(struct ring *ring, struct daxheap_action *action)
 	return 0;
 }
 
-/* Durable when it returns 0. */
+/* Durable when it returns 0.  -EAGAIN: see add_segment(). */
 static int append(struct ring *ring, struct daxheap_action *action, const void *bytes,
 		  uint32_t size)
 {
@@ -217,7 +217,7 @@ static int run_append(struct ring *ring, const char *unused)
 		size_t size = strcspn(line, "\n");
 		int err = append(ring, action, line, (uint32_t)size);
 
-		if (err == -ENOSPC) {
+		if (err == -EAGAIN) {
 			fprintf(stderr, "ringlog: the log is full: read some of it first\n");
 			return EXIT_FAILURE;
 		}
@@ -235,7 +235,11 @@ static int run_read(struct ring *ring, const char *count)
 	const struct record *record;
 
 	while (left-- && (record = oldest(ring, action))) {
-		printf("%.*s\n", (int)record->size, record->bytes);
+		/* What nobody got stays: a record may be seen twice, but not never. */
+		if (printf("%.*s\n", (int)record->size, record->bytes) < 0 || fflush(stdout)) {
+			perror("ringlog: can't print a record, which stays in the log");
+			return EXIT_FAILURE;
+		}
 		consume(ring, action, record);
 	}
 	daxheap_action_delete(action);
@@ -279,9 +283,11 @@ static void *write_records(void *arg)
 
 		for (unsigned j = 0; j < sizeof(words) / sizeof(words[0]); j++)
 			words[j] = i;
-		while ((err = append(ring, action, words, size)) == -ENOSPC && !stop)
+		/* The reader makes room, in the ring and in the file system. */
+		while (((err = append(ring, action, words, size)) == -EAGAIN || err == -ENOSPC) &&
+		       !stop)
 			sched_yield();
-		if (err && err != -ENOSPC)
+		if (err && err != -EAGAIN && err != -ENOSPC)
 			die("append");
 		if (!err)
 			written = i + 1;
@@ -349,7 +355,8 @@ static int usage(FILE *to, int status)
 	fputs("Usage: ringlog POOL append | read [N] | stat | run SECONDS\n"
 	      "A durable log in a daxheap pool, made (up to 1 GiB) when it is first used.\n"
 	      "\n"
-	      "  append   each line of standard input becomes a record\n"
+	      "  append   each line of standard input becomes a record; one of 64 KiB or more,\n"
+	      "           several\n"
 	      "  read     print the N oldest records (all), and drop them\n"
 	      "  stat     what is in the log, and what the file takes\n"
 	      "  run      write and read at the same time, and compare\n"
