@@ -131,6 +131,9 @@ DAXHEAP_API int daxheap_uring_detach(struct daxheap_uring *uring);
  * given to io_uring_prep_cancel64(3) until the last completion was taken; the operation then
  * completes with -ECANCELED, or as if nothing had been.
  *
+ * An operation that is linked behind a read or recv of the same block finds its data there only if
+ * that is not staged: DAXHEAP_URING_NO_STAGE.
+ *
  * An entry once prepared must be submitted: liburing can't take it back, and until its completion
  * it counts as in flight.
  *

@@ -524,6 +524,38 @@ Test(uring, linked_operations)
 	rig_close(&rig);
 }
 
+/* As the header says: the second finds what the first read if that is not staged. */
+static void copied_by_a_chain(unsigned flags, bool expect_data)
+{
+	struct io_uring_sqe *sqe;
+	unsigned char byte;
+	struct rig rig;
+	char *block;
+
+	rig_open(&rig, 8, flags);
+	block = pool_block(rig.heap, 1000, 0x5a);
+	must(daxheap_uring_prep_read(rig.uring, rig.file, block, 1, 3, NULL, &sqe));
+	sqe->flags |= IOSQE_IO_LINK;
+	must(daxheap_uring_prep_write(rig.uring, rig.file, block, 1, 0, NULL, NULL));
+	rig_submit(&rig);
+	for (int i = 0; i < 2; i++)
+		cr_assert_eq(rig_reap(&rig).result, 1);
+	cr_assert_eq(pread(rig.file, &byte, 1, 0), 1);
+	cr_assert_eq(byte, expect_data ? file_byte(3) : 0x5a);
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+Test(uring, a_chain_goes_through_the_block)
+{
+	copied_by_a_chain(DAXHEAP_URING_NO_STAGE, true);
+}
+
+Test(uring, a_chain_behind_a_staged_read_does_not)
+{
+	copied_by_a_chain(DAXHEAP_URING_STAGE, false);
+}
+
 /* --- the ends --- */
 
 Test(uring, detach_with_io_in_flight)
