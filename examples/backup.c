@@ -118,12 +118,16 @@ static void queue(void *unused, const struct kv_entry *from)
 
 static void capture(struct kv *kv, unsigned bucket)
 {
+	int err;
+
 	if (!copying || captured[bucket])
 		return;
 	captured[bucket] = true;
 	kv_walk(kv, bucket, queue, NULL);
-	if (io_uring_submit(&ring) < 0)
-		die_errno("io_uring", errno);
+	err = io_uring_submit(&ring);
+	/* Entries that it did not take now stay in the queue: complete_one() submits them, too. */
+	if (err < 0 && err != -EINTR && err != -EAGAIN)
+		die_errno("io_uring", -err);
 }
 
 /* Returns how many changes the copy has. */
@@ -321,7 +325,7 @@ int main(int argc, char **argv)
 	store.before_change = capture;
 	if (pthread_create(&threads[0], NULL, change, NULL) ||
 	    pthread_create(&threads[1], NULL, trim, NULL))
-		die_errno("no thread", errno);
+		die_errno("no thread", EAGAIN);
 	sleep_s(seconds / 2);
 	moment = take_copy(argv[2]);
 	sleep_s(seconds / 2);
