@@ -212,6 +212,23 @@ Test(doctor, the_device_has_no_dax)
 	expect(doctor, DOCTOR_DURABLE, DOCTOR_NO, true, "btrfs has no DAX", "DIR");
 }
 
+/* What msync() does there makes nothing durable. */
+Test(doctor, file_systems_in_memory)
+{
+	static const char *const types[] = {"tmpfs", "ramfs"};
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct doctor *doctor = without_dax();
+
+		strcpy(doctor->fs.type, types[i]);
+		doctor->block = (struct doctor_block){0};
+		doctor->pmem = (struct doctor_pmem){0};
+		expect(doctor, DOCTOR_DURABLE, DOCTOR_NO, true, "outlives a restart",
+		       "ndctl create-namespace -m fsdax");
+		cr_expect_null(strstr(doctor->verdicts[DOCTOR_DURABLE].reason, "msync"));
+	}
+}
+
 /* What could not be tried is not guessed, but what can't be is known. */
 Test(doctor, not_tried)
 {

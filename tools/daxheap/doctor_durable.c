@@ -19,6 +19,11 @@ static bool can_have_dax(const char *type)
 	return !strcmp(type, "ext4") || !strcmp(type, "xfs");
 }
 
+static bool in_memory(const char *type)
+{
+	return !strcmp(type, "tmpfs") || !strcmp(type, "ramfs");
+}
+
 static void advise_mount(const struct doctor *doctor, struct doctor_verdict *verdict)
 {
 	const struct doctor_fs *fs = &doctor->fs;
@@ -159,7 +164,9 @@ static void judge_no_dax(const struct doctor *doctor, struct doctor_verdict *ver
 			block->name[0] ? block->name : "unknown");
 		advise_elsewhere(verdict);
 	}
-	because(verdict, "; a heap here makes durable by msync");
+	because(verdict, in_memory(fs->type) ?
+		"; it is memory, and no heap here outlives a restart of the system" :
+		"; a heap here makes durable by msync");
 }
 
 void judge_durable(const struct doctor *doctor, struct doctor_verdict *verdict)
