@@ -153,7 +153,8 @@ DAXHEAP_API int daxheap_uring_prep_write(struct daxheap_uring *uring, int fd, co
 					 size_t size, uint64_t offset, void *data,
 					 struct io_uring_sqe **sqe);
 /* @flags as for recv(2) and send(2).  With MSG_TRUNC the result can be larger than @size, or count
- * bytes that were dropped; nothing behind the range is written, and nothing is staged. */
+ * bytes that were dropped; nothing behind the range is written, and nothing is staged.  Send with
+ * MSG_ZEROCOPY is -EINVAL, as the block is read after the completion: see below. */
 DAXHEAP_API int daxheap_uring_prep_recv(struct daxheap_uring *uring, int fd, void *at,
 					size_t size, int flags, void *data,
 					struct io_uring_sqe **sqe);

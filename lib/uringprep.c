@@ -35,6 +35,9 @@ static int check(const struct daxheap_uring *uring, const struct request *reques
 	if (!request->size || request->size > SIZE_LIMIT)
 		return dh_fail(EINVAL, "an operation has 1 to %llu bytes, not %zu",
 			       (unsigned long long)SIZE_LIMIT, request->size);
+	if (request->kind == DH_OP_SEND && request->flags & MSG_ZEROCOPY)
+		return dh_fail(EINVAL, "with MSG_ZEROCOPY the kernel reads the block after the "
+			       "completion, too: use daxheap_uring_prep_send_zc()");
 	if (uring->unused == uring->entries)
 		return dh_fail(EAGAIN, "%u operations are in flight, and the attachment has room "
 			       "for no more: take completions", uring->entries);

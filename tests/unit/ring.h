@@ -41,6 +41,9 @@ void rig_recv(struct rig *rig, void *at, size_t size, void *data);
 /* Sends @size bytes, all @byte, from there. */
 void rig_feed(struct rig *rig, size_t size, int byte);
 
+/* A pair of TCP sockets. */
+void connect_tcp(int pair[2]);
+
 struct daxheap_uring_info rig_info(struct rig *rig);
 
 #endif

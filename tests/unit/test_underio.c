@@ -4,7 +4,6 @@
  * closes, that a death of thread or process loses anything.
  */
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -566,23 +565,6 @@ Test(underio, a_trim_leaves_what_is_registered)
 }
 
 /* --- sends without a copy: two completions --- */
-
-static void connect_tcp(int pair[2])
-{
-	struct sockaddr_in address = {.sin_family = AF_INET,
-				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t size = sizeof(address);
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	cr_assert_eq(bind(listener, (void *)&address, size), 0);
-	cr_assert_eq(listen(listener, 1), 0);
-	cr_assert_eq(getsockname(listener, (void *)&address, &size), 0);
-	pair[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	cr_assert_eq(connect(pair[0], (void *)&address, size), 0);
-	pair[1] = accept(listener, NULL, NULL);
-	cr_assert_geq(pair[1], 0);
-	close(listener);
-}
 
 Test(underio, until_the_notification)
 {

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* io_uring on blocks: what is transferred, counted, durable, refused. */
-#include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -262,25 +260,6 @@ Test(uring, a_message_longer_than_the_range_staged)
 	longer_than_the_range(DAXHEAP_URING_STAGE);
 }
 
-/* A pair of TCP sockets. */
-static void open_tcp(int pair[2])
-{
-	struct sockaddr_in address = {.sin_family = AF_INET,
-				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int door = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	socklen_t size = sizeof(address);
-
-	if (door < 0 || bind(door, (struct sockaddr *)&address, size))
-		cr_skip_test("no TCP here: %s", strerror(errno));
-	cr_assert_eq(listen(door, 1), 0);
-	cr_assert_eq(getsockname(door, (struct sockaddr *)&address, &size), 0);
-	pair[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	cr_assert_eq(connect(pair[1], (struct sockaddr *)&address, size), 0);
-	pair[0] = accept(door, NULL, NULL);
-	cr_assert_geq(pair[0], 0);
-	close(door);
-}
-
 /* TCP with MSG_TRUNC drops what it counts: nothing that was staged before takes its place. */
 Test(uring, bytes_that_were_dropped)
 {
@@ -289,7 +268,7 @@ Test(uring, bytes_that_were_dropped)
 	int pair[2];
 
 	rig_open(&rig, 8, DAXHEAP_URING_STAGE);
-	open_tcp(pair);
+	connect_tcp(pair);
 	block = pool_block(rig.heap, 64, 0xee);
 	cr_assert_eq(rig_read(&rig, block, 64, 0), 64);
 	memset(block, 0xee, 64);
@@ -355,6 +334,22 @@ Test(uring, only_ranges_of_a_block_in_use)
 	cr_assert_eq(rig_info(&rig).in_flight, 0);
 	cr_assert_eq(io_uring_sq_ready(&rig.ring), 0);
 	cr_assert_eq(rig_read(&rig, block + usable - 2, 2, 0), 2);
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+/* The kernel would read the block after the completion, on a socket with SO_ZEROCOPY. */
+Test(uring, no_send_that_outlasts_its_completion)
+{
+	struct rig rig;
+	char *block;
+
+	rig_open(&rig, 8, 0);
+	block = pool_block(rig.heap, 1000, 1);
+	must_fail(EINVAL, daxheap_uring_prep_send(rig.uring, rig.here, block, 1000, MSG_ZEROCOPY,
+						  NULL, NULL));
+	must_say("daxheap_uring_prep_send_zc()");
+	cr_assert_eq(rig_info(&rig).in_flight, 0);
 	must(daxheap_cancel(rig.heap, block));
 	rig_close(&rig);
 }
@@ -527,6 +522,7 @@ Test(uring, linked_operations)
 /* As the header says: the second finds what the first read if that is not staged. */
 static void copied_by_a_chain(unsigned flags, bool expect_data)
 {
+	struct io_uring_cqe *cqe;
 	struct io_uring_sqe *sqe;
 	unsigned char byte;
 	struct rig rig;
@@ -538,6 +534,8 @@ static void copied_by_a_chain(unsigned flags, bool expect_data)
 	sqe->flags |= IOSQE_IO_LINK;
 	must(daxheap_uring_prep_write(rig.uring, rig.file, block, 1, 0, NULL, NULL));
 	rig_submit(&rig);
+	/* Both, before the first is handed over. */
+	cr_assert_eq(io_uring_wait_cqe_nr(&rig.ring, &cqe, 2), 0);
 	for (int i = 0; i < 2; i++)
 		cr_assert_eq(rig_reap(&rig).result, 1);
 	cr_assert_eq(pread(rig.file, &byte, 1, 0), 1);
