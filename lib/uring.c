@@ -184,6 +184,23 @@ static struct dh_found found_of(struct dh_space *space, const struct dh_op *op)
 }
 
 /*
+ * For msync(): the kernel marks the pages that a device shall write as dirty at the start.  When
+ * another thread's msync() cleans them meanwhile, it marks them again, but some time after the
+ * completion.  So each is stored to here: a byte that it has.
+ */
+static void mark_dirty(char *at, size_t size)
+{
+	for (char *byte = at; byte < at + size;
+	     byte = (char *)(((uintptr_t)byte | (DH_PAGE_SIZE - 1)) + 1)) {
+		char seen = __atomic_load_n(byte, __ATOMIC_RELAXED);
+
+		while (!__atomic_compare_exchange_n(byte, &seen, seen, false, __ATOMIC_RELAXED,
+						    __ATOMIC_RELAXED))
+			;
+	}
+}
+
+/*
  * Nobody wants what came into a block that was given back meanwhile.  @result can be larger than
  * the range: to a recv with MSG_TRUNC it is the length of the message, which others choose.
  */
@@ -200,11 +217,14 @@ static int make_durable(struct daxheap_uring *uring, const struct dh_op *op,
 
 	if (dh_found_waits(found))
 		return 0;
-	if (buffer >= 0)
+	if (buffer >= 0) {
 		dh_copy(&heap->persist, &traffic, at, dh_staging_at(uring, buffer), size);
-	else
+	} else {
+		if (heap->persist.syncs)
+			mark_dirty(at, size);
 		/* Whoever wrote, a device or the kernel on another CPU: it reaches all caches. */
 		dh_flush(&heap->persist, &traffic, at, size);
+	}
 	if (!(uring->flags & DAXHEAP_URING_NO_FENCE))
 		err = dh_fence(&heap->persist, &traffic);
 	/* Of all attachments. */

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* io_uring on blocks: what is transferred, counted, durable, refused. */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -191,6 +193,50 @@ Test(uring, no_fence_is_the_callers_to_do)
 	cr_assert_eq(after.flushed_lines - before.flushed_lines, 30);
 	cr_assert_eq(after.fences, before.fences);
 	must(daxheap_fence(rig.heap));
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
+static char *protected;
+static volatile sig_atomic_t pages_touched;
+
+static void on_store(int signal, siginfo_t *info, void *context)
+{
+	char *page = (char *)((uintptr_t)info->si_addr & ~(uintptr_t)4095);
+
+	(void)context;
+	if (page < protected || page >= protected + 5 * 4096)
+		_exit(signal);
+	mprotect(page, 4096, PROT_READ | PROT_WRITE);
+	pages_touched++;
+}
+
+/*
+ * An msync() of another thread cleans pages that a device still writes, and the kernel marks them
+ * as dirty again only some time after the completion: so each is stored to before our msync().
+ */
+Test(uring, marks_what_a_device_wrote_for_msync)
+{
+	const struct sigaction action = {.sa_sigaction = on_store, .sa_flags = SA_SIGINFO};
+	struct io_uring_cqe *cqe;
+	struct rig rig;
+	char *block;
+
+	rig_open(&rig, 8, DAXHEAP_URING_NO_STAGE);
+	if (!rig.heap->persist.syncs)
+		cr_skip_test("no msync at a fence here");
+	must(daxheap_alloc_as(rig.heap, 5 * 4096, 4096, 0, (void **)&block));
+	must(daxheap_uring_prep_read(rig.uring, rig.file, block + 4000, 3 * 4096, 0, NULL, NULL));
+	rig_submit(&rig);
+	cr_assert_eq(io_uring_wait_cqe(&rig.ring, &cqe), 0);
+	protected = block;
+	cr_assert_eq(sigaction(SIGSEGV, &action, NULL), 0);
+	cr_assert_eq(mprotect(block, 5 * 4096, PROT_READ), 0);
+	cr_assert_eq(rig_reap(&rig).result, 3 * 4096);
+	cr_assert_eq(pages_touched, 4);
+	signal(SIGSEGV, SIG_DFL);
+	mprotect(block, 5 * 4096, PROT_READ | PROT_WRITE);
+	must_be_file((unsigned char *)block + 4000, 3 * 4096, 0);
 	must(daxheap_cancel(rig.heap, block));
 	rig_close(&rig);
 }
