@@ -114,6 +114,12 @@ def main():
     with open(store, "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         exits(75, "check of a pool that is open", "check", store)
+    for verb in ("ls", "info", "check", "stat"):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run(["./daxheap", verb, store], stdout=full, check=False,
+                                  stderr=subprocess.PIPE, text=True, timeout=60)
+        result(done.returncode == 74 and "No space left" in done.stderr,
+               f"{verb} that can't be printed", done)
     flip("store", 100)
     exits(65, "info of a damaged pool", "info", store)
     broken = from_json("check of a damaged superblock", keys, "check", "--json", store, status=65)

@@ -205,6 +205,15 @@ static int usage(FILE *to, int status)
 	return status;
 }
 
+/* Else a list that was cut short would pass for the whole. */
+static int finish_output(int status)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return status;
+	fprintf(stderr, "daxheap: can't write the output: %s\n", strerror(errno));
+	return status ? status : EX_IOERR;
+}
+
 int main(int argc, char **argv)
 {
 	const char *name = argc > 1 ? argv[1] : "";
@@ -228,7 +237,7 @@ int main(int argc, char **argv)
 		snprintf(program, sizeof(program), "daxheap %s", name);
 		argv[1] = program;
 		argp_parse(&argp, argc - 1, argv + 1, 0, NULL, &parsed);
-		return verbs[i].run(&parsed.args);
+		return finish_output(verbs[i].run(&parsed.args));
 	}
 	if (name[0])
 		fprintf(stderr, "daxheap: there is no verb '%s'\n", name);
