@@ -33,10 +33,13 @@
  * they complete or are cancelled by the kernel (-ECANCELED).  Different rings of a heap are used at
  * the same time, and beside all other calls on the heap.
  *
- * Processes.  In a child after fork() each call is refused with -EPERM.  When a process dies,
- * whatever way, the kernel ends its I/O before the pool's lock is free; reservations are gone,
- * and the content of live blocks that a device was writing is undefined, as far as the
- * operations in flight reached.
+ * Processes.  In a child after fork() each call is refused with -EPERM.  When a process dies, a
+ * device may go on with its I/O.  So the attachment puts the pool's file into the ring's table of
+ * files, which the kernel keeps until the last operation is over, and the pool's lock with it:
+ * until then it can't be opened (-EBUSY).  Reservations are gone then, and the content of live
+ * blocks that a device was writing is undefined, as far as the operations in flight reached.  A
+ * ring with a table of its own (io_uring_register_files(3), before the attachment) is used as it
+ * is: who kills such a process waits for its devices before the pool is opened again.
  *
  * The rest is liburing's: see io_uring(7).
  */
@@ -72,7 +75,8 @@ enum {
 
 /*
  * Attaches @heap to @ring, with room for @entries operations in flight (1 to 32768; 0: as many as
- * the ring's completion queue has).  The ring stays the application's.
+ * the ring's completion queue has).  The ring stays the application's, but for its table of files
+ * if it has none yet; see above.
  *
  * Where the data goes:
  *

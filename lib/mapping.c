@@ -10,6 +10,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -23,16 +24,23 @@
 void (*dh_file_listener)(enum dh_file_change change, uint64_t offset, uint64_t size);
 #endif
 
+/* A process that was killed with a ring attached has the lock until the kernel has undone that,
+ * some ms if no device is at it. */
 static int take_lock(int fd, const char *path, int how)
 {
+	const struct timespec pause = {.tv_nsec = 10000000};
+	unsigned tries = 100;
 	int err;
 
 	do {
 		err = flock(fd, how | LOCK_NB) ? errno : 0;
-	} while (err == EINTR);
+		if (err == EWOULDBLOCK && --tries)
+			nanosleep(&pause, NULL);
+	} while (err == EINTR || (err == EWOULDBLOCK && tries));
 	if (err == EWOULDBLOCK)
 		return dh_fail(EBUSY, "%s: the pool is open elsewhere: close it there first "
-			       "(fuser %s tells by whom)", path, path);
+			       "(fuser %s tells by whom; nobody: a device is at it for a process "
+			       "that was killed)", path, path);
 	if (err)
 		return dh_fail(err, "%s: can't lock the pool: %s", path, strerror(err));
 	return 0;

@@ -69,6 +69,17 @@ static int make_ops(struct daxheap_uring *uring)
 	return 0;
 }
 
+/*
+ * When a process dies its I/O goes on for as long as the device takes, and its descriptors are
+ * closed at once: the next to open the pool would be given blocks that the device still writes.
+ * But what is in the ring's table of files is closed behind the last operation, and with it the
+ * pool's lock goes.
+ */
+static bool hold_file(const struct daxheap_uring *uring)
+{
+	return !io_uring_register_files(uring->ring, &uring->heap->mapping.fd, 1);
+}
+
 DAXHEAP_API int daxheap_uring_attach(struct daxheap *heap, struct io_uring *ring,
 				     unsigned entries, unsigned flags,
 				     struct daxheap_uring **uring_out)
@@ -106,6 +117,7 @@ DAXHEAP_API int daxheap_uring_attach(struct daxheap *heap, struct io_uring *ring
 		free(uring);
 		return err;
 	}
+	uring->holds_file = hold_file(uring);
 	dh_buffers_open(uring);
 	uring->staging.wanted = dh_staging_wanted(uring);
 	dh_gate_join(&heap->gate, &uring->user);
@@ -130,6 +142,8 @@ DAXHEAP_API int daxheap_uring_detach(struct daxheap_uring *uring)
 	}
 	dh_gate_quit(&uring->user);
 	dh_buffers_close(uring);
+	if (uring->holds_file)
+		io_uring_unregister_files(uring->ring);
 	dh_staging_close(uring);
 	dh_heap_drop(uring->heap);
 	free(uring->ops);

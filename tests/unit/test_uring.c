@@ -620,6 +620,59 @@ Test(uring, detach_with_io_in_flight)
 }
 
 /* The pool stays mapped and locked until the device has done and the ring is detached. */
+/*
+ * The kernel ends a dead process's I/O when the device has; until then nobody may open the pool.
+ * Here what keeps the ring is this process.
+ */
+Test(uring, the_lock_lasts_as_long_as_the_ring)
+{
+	const char *path = pool_path("pool");
+	struct daxheap_uring *uring;
+	struct io_uring ring;
+	struct daxheap *heap;
+	int status;
+	pid_t pid;
+
+	ring_open(&ring, 8);
+	pid = fork();
+	cr_assert_geq(pid, 0);
+	if (!pid)
+		_exit(daxheap_create(path, POOL_SIZE, 0, &heap) ||
+		      daxheap_uring_attach(heap, &ring, 0, 0, &uring));
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	cr_assert_eq(status, 0);
+	must_fail(EBUSY, daxheap_open(path, 0, &heap));
+	io_uring_queue_exit(&ring);
+	must(daxheap_open(path, 0, &heap));
+	daxheap_close(heap);
+}
+
+/* It stays as it is, and is used as ever. */
+Test(uring, a_ring_with_files_of_its_own)
+{
+	struct io_uring_sqe *sqe;
+	struct rig rig;
+	char *block;
+	int files[2];
+
+	rig_open(&rig, 8, 0);
+	must(daxheap_uring_detach(rig.uring));
+	files[0] = rig.here;
+	files[1] = rig.file;
+	cr_assert_eq(io_uring_register_files(&rig.ring, files, 2), 0);
+	must(daxheap_uring_attach(rig.heap, &rig.ring, 0, 0, &rig.uring));
+	block = pool_block(rig.heap, 100, 0);
+	must(daxheap_uring_prep_read(rig.uring, 1, block, 100, 0, NULL, &sqe));
+	sqe->flags |= IOSQE_FIXED_FILE;
+	rig_submit(&rig);
+	cr_assert_eq(rig_reap(&rig).result, 100);
+	must(daxheap_uring_detach(rig.uring));
+	cr_assert_eq(io_uring_unregister_files(&rig.ring), 0);
+	must(daxheap_uring_attach(rig.heap, &rig.ring, 0, 0, &rig.uring));
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
 Test(uring, a_heap_closed_with_io_in_flight)
 {
 	struct daxheap *again = NULL;
