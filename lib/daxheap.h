@@ -125,7 +125,8 @@ DAXHEAP_API int daxheap_create(const char *path, uint64_t size, unsigned flags,
  * device DAX, where mappings can't be private, that takes memory for the log and tables and for
  * each 2 MiB in which something is replayed.
  *
- * -EBUSY	the pool is open elsewhere, in this process or another
+ * -EBUSY	the pool is open elsewhere, in this process or another, and was so for a second; or
+ *		a device is still at the I/O of a process that was killed: see daxheap-uring.h
  * -EMEDIUMTYPE	the file is no pool
  * -EBADMSG	the pool is damaged; the message says where
  * -EPROTONOSUPPORT a newer library made it; -EROFS: read-only opens work
