@@ -114,7 +114,9 @@ static void try_pin(struct doctor *doctor, int fd)
 	if (err)
 		doctor_unseen(doctor, "long-term pins: no io_uring: %s%s", strerror(-err),
 			      err == -EPERM ? " (sysctl kernel.io_uring_disabled, or a seccomp "
-					      "filter)" : "");
+					      "filter)" :
+			      err == -ENOMEM ? " (raise the limit of locked memory: ulimit -l)" :
+					       "");
 	else
 		try_ring(doctor, &ring, page);
 	if (!err)
