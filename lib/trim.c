@@ -367,6 +367,9 @@ int dh_trim_finish(struct daxheap *heap)
 	uint64_t to, deadline = dh_now_ns() + FINISH_NS;
 	int err;
 
+	/* A pool that was copied there from a file may have one: there is nothing to give back to. */
+	if (heap->mapping.is_device)
+		return 0;
 	memcpy(&intent, heap->base + DH_INTENT_OFFSET, sizeof(intent));
 	if (intent.checksum != dh_intent_checksum(&intent, heap->log.seed) ||
 	    intent.first < heap->media.first_chunk || intent.first >= heap->media.chunks ||

@@ -573,6 +573,42 @@ Test(trim, who_needs_the_space_waits)
 	daxheap_close(heap);
 }
 
+/* --- what an open finds --- */
+
+static void write_intent(struct daxheap *heap, uint64_t first, uint64_t count)
+{
+	struct dh_intent *intent = (void *)(heap->base + DH_INTENT_OFFSET);
+
+	*intent = (struct dh_intent){.first = first, .count = count};
+	intent->checksum = dh_intent_checksum(intent, heap->log.seed);
+}
+
+static struct daxheap *pool_with_an_intent(void)
+{
+	struct daxheap *heap = pool_create("pool", 64 * MiB);
+	void *block;
+
+	pool_publish(heap, pool_root(heap, "a"), 2 * MiB, 1);
+	must(daxheap_alloc(heap, 10 * MiB, &block));
+	must(daxheap_cancel(heap, block));
+	write_intent(heap, 2, 5);
+	return heap;
+}
+
+/* As of a pool that was copied there from a file: a device has nothing to be cut. */
+Test(trim, an_intent_on_a_device)
+{
+	struct daxheap *heap = pool_with_an_intent();
+
+	heap->mapping.is_device = true;
+	must(dh_trim_finish(heap));
+	heap->mapping.is_device = false;
+	cr_assert_eq(atomic_load(&heap->mapping.length), 14 * MiB);
+	must(dh_trim_finish(heap));
+	cr_assert_eq(atomic_load(&heap->mapping.length), 4 * MiB);
+	daxheap_close(heap);
+}
+
 /* --- the policy --- */
 
 Test(trim, by_policy)
