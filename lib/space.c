@@ -116,7 +116,7 @@ static int no_space(uint64_t size)
 		       "a larger pool", (unsigned long long)size);
 }
 
-/* -EAGAIN: chunks that are being trimmed will be free soon. */
+/* -EAGAIN: what is being given back can be used again soon, and so can the end of the file. */
 static int no_space_now(const struct dh_space *space, uint64_t size)
 {
 	return space->trimming ? -EAGAIN : no_space(size);

@@ -147,7 +147,7 @@ struct dh_space {
 	uint64_t first_free;				/* no chunk before it is free */
 	uint64_t words_allocated;			/* of the chunk table */
 	uint64_t end;				/* no chunk from it on may be used now */
-	uint64_t trimming;				/* chunks that will be free again soon */
+	uint64_t trimming;				/* runs and units taken by spare.h, for a while */
 	uint64_t spare;					/* see spare.h */
 	uint64_t due_at;				/* so many are to be given back */
 	atomic_bool *due;				/* told then */

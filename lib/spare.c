@@ -189,7 +189,7 @@ static void take(struct dh_space *space, struct dh_run *run)
 		set_space(space, chunk, DH_SPACE_NONE);
 		atomic_store(&chunk->kind, DH_CHUNK_TRIMMED);
 	}
-	space->trimming += run->count;
+	space->trimming++;
 	if (run->is_tail)
 		space->end = run->first;
 }
@@ -262,14 +262,14 @@ void dh_spare_give(struct dh_space *space, const struct dh_run *run, bool gone)
 {
 	dh_lock(&space->lock);
 	give(space, run, gone);
-	space->trimming -= run->count;
+	space->trimming--;
 	dh_unlock(&space->lock);
 }
 
-void dh_spare_abandon(struct dh_space *space, const struct dh_run *run)
+void dh_spare_abandon(struct dh_space *space)
 {
 	dh_lock(&space->lock);
-	space->trimming -= run->count;
+	space->trimming--;
 	dh_unlock(&space->lock);
 }
 

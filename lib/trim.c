@@ -123,7 +123,7 @@ static int trim_run(struct daxheap *heap, struct dh_traffic *traffic, const stru
 	if (left) {
 		heap->trim.left = left;
 		heap->trim.left_run = *run;
-		dh_spare_abandon(&heap->space, run);
+		dh_spare_abandon(&heap->space);
 		return err;
 	}
 	dh_spare_give(&heap->space, run, !err);
@@ -201,7 +201,7 @@ static int trim_units_of(struct daxheap *heap, uint64_t chunk, uint32_t units, u
 		heap->trim.left = left;
 		heap->trim.left_run = (struct dh_run){.first = chunk, .count = 1,
 							.units = units};
-		dh_spare_abandon(&heap->space, &heap->trim.left_run);
+		dh_spare_abandon(&heap->space);
 		return err;
 	}
 	for (unsigned i = 0; i < DH_UNITS_PER_CHUNK && !err; i++)

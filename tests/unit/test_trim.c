@@ -573,6 +573,32 @@ Test(trim, who_needs_the_space_waits)
 	daxheap_close(heap);
 }
 
+/* Also when no chunk is, but what the file has behind the last one. */
+Test(trim, who_needs_the_end_of_the_file_waits)
+{
+	struct daxheap *heap = pool_create("pool", 16 * MiB);
+	pthread_t trimmer, other;
+	void *block;
+
+	pool_publish(heap, pool_root(heap, "a"), 4 * MiB, 1);
+	cr_assert_eq(truncate(pool_path("pool"), 7 * MiB), 0);
+	sem_init(&waits, 0, 0);
+	sem_init(&go_on, 0, 0);
+	dh_bounded_wait = wait_in_kernel;
+	pthread_create(&trimmer, NULL, trim_once, heap);
+	while (sem_wait(&waits))
+		;
+	pthread_create(&other, NULL, alloc_all, heap);
+	/* So that it finds none now. */
+	usleep(100000);
+	sem_post(&go_on);
+	pthread_join(trimmer, NULL);
+	pthread_join(other, &block);
+	cr_assert_eq(daxheap_ref_of(heap, block), 6 * MiB);
+	memset(block, 1, 10 * MiB);
+	daxheap_close(heap);
+}
+
 /* --- what an open finds --- */
 
 static void write_intent(struct daxheap *heap, uint64_t first, uint64_t count)
