@@ -314,7 +314,8 @@ bool dh_cache_reclaim(struct dh_cache *cache)
 
 	if (cache->deferred_count && !dh_log_settle(&cache->heap->log, &cache->traffic))
 		any = release_deferred(cache);
-	return give_up_empties(cache) || any;
+	any |= give_up_empties(cache);
+	return dh_trim_reclaim(cache->heap) || any;
 }
 
 /* --- threads that come and go --- */

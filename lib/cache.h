@@ -101,7 +101,7 @@ static inline struct dh_current *dh_cache_tagged(struct dh_cache *cache, unsigne
 
 /*
  * When there is no room: all that the cache has and does not use goes back to the space, and
- * what waits for the horizon as well.  True if there was any.
+ * what waits for the horizon or was left by a trim as well.  True if there was any.
  */
 bool dh_cache_reclaim(struct dh_cache *cache);
 

@@ -147,21 +147,40 @@ static int begin(struct daxheap *heap, uint64_t deadline)
 	return 0;
 }
 
-/* What the kernel had not finished in time is over now, or nothing can be trimmed. */
-static int take_up_left(struct daxheap *heap)
+/* Whether what the kernel had not finished in time is over now: then it can be used again. */
+static bool take_up_left(struct daxheap *heap)
 {
 	struct dh_trim *trim = &heap->trim;
 
 	if (!trim->left)
-		return 0;
+		return true;
 	if (!dh_bounded_over(trim->left))
-		return dh_fail(ETIMEDOUT, "what the kernel was told to give back by an earlier "
-			       "call is still under way: try again later");
+		return false;
 	trim->left = NULL;
 	if (trim->left_run.is_tail)
 		dh_mapping_show(&heap->mapping);
 	dh_spare_give_left(&heap->space, &trim->left_run);
-	return 0;
+	return true;
+}
+
+/* Else nothing can be trimmed. */
+static int need_left(struct daxheap *heap)
+{
+	return take_up_left(heap) ? 0 :
+		       dh_fail(ETIMEDOUT, "what the kernel was told to give back by an earlier "
+			       "call is still under way: try again later");
+}
+
+bool dh_trim_reclaim(struct daxheap *heap)
+{
+	bool any;
+
+	/* Who trims sees to it. */
+	if (!dh_trylock(&heap->trim.lock))
+		return false;
+	any = heap->trim.left && take_up_left(heap);
+	dh_unlock(&heap->trim.lock);
+	return any;
 }
 
 static int out_of_time(void)
@@ -275,7 +294,7 @@ DAXHEAP_API int daxheap_trim(struct daxheap *heap, uint64_t keep_bytes, unsigned
 		return err;
 	before = atomic_load(&heap->trim.trimmed);
 	dh_cache_reclaim(cache);
-	err = take_up_left(heap);
+	err = need_left(heap);
 	if (!err)
 		err = dh_spare_find(&heap->space, heap->media.first_chunk,
 				    heap->media.chunks, deadline);
@@ -323,7 +342,7 @@ void dh_trim_by_policy(struct daxheap *heap, struct dh_traffic *traffic)
 		return;
 	}
 	reserve = reserve_of(heap);
-	err = take_up_left(heap);
+	err = need_left(heap);
 	if (!err)
 		err = trim_all(heap, traffic, heap->media.first_chunk, heap->media.chunks, reserve,
 			       dh_now_ns() + trim->time_limit_ms * NS_PER_MS);

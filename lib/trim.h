@@ -39,6 +39,12 @@ int dh_trim_finish(struct daxheap *heap);
 /* At close. */
 void dh_trim_close(struct daxheap *heap);
 
+/*
+ * When there is no room: what a trim had to leave to the kernel can be used again, if that is done
+ * with it by now.  True if there was any.  No lock is held, but maybe the trim's.
+ */
+bool dh_trim_reclaim(struct daxheap *heap);
+
 /* What the policy asks for, after an operation that freed something.  No lock is held. */
 void dh_trim_by_policy(struct daxheap *heap, struct dh_traffic *traffic);
 

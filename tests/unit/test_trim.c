@@ -425,6 +425,54 @@ Test(trim, a_wait_that_nothing_ends)
 	check_clean();
 }
 
+/* When it is over, who needs the chunks gets them, though nobody trims any more. */
+Test(trim, what_was_left_can_be_used_again)
+{
+	struct daxheap *heap = pool_with_free_space();
+	void *block;
+
+	dh_bounded_wait = wait_without_end;
+	must_fail(ETIMEDOUT, daxheap_trim(heap, 0, 100, NULL));
+	dh_bounded_wait = NULL;
+	pool_publish(heap, pool_root(heap, "d"), 48 * MiB, 4);
+	must_fail(ENOMEM, daxheap_alloc(heap, 10 * MiB, &block));
+	must_fail(ENOMEM, daxheap_alloc(heap, MiB, &block));
+	sem_post(&go_on);
+	while (daxheap_alloc(heap, MiB, &block))
+		usleep(1000);
+	must(daxheap_cancel(heap, block));
+	must(daxheap_alloc(heap, 10 * MiB, &block));
+	must(daxheap_cancel(heap, block));
+	must(daxheap_free(heap, pool_root(heap, "d")));
+	use_all(heap);
+	daxheap_close(heap);
+	check_clean();
+}
+
+/* The same at the end of the file, where the pool can't grow meanwhile. */
+Test(trim, a_cut_that_nothing_ends)
+{
+	struct daxheap *heap = pool_with_free_space();
+	struct daxheap_info info;
+	void *block;
+
+	must(daxheap_free(heap, pool_root(heap, "b")));
+	dh_bounded_wait = wait_without_end;
+	must_fail(ETIMEDOUT, daxheap_trim(heap, 0, 100, NULL));
+	dh_bounded_wait = NULL;
+	must(daxheap_get_info(heap, &info));
+	cr_assert_eq(info.length, 4 * MiB);
+	must_fail(ENOMEM, daxheap_alloc(heap, 2 * MiB, &block));
+	sem_post(&go_on);
+	while (daxheap_alloc(heap, 2 * MiB, &block))
+		usleep(1000);
+	must(daxheap_cancel(heap, block));
+	pool_publish(heap, pool_root(heap, "b"), 2 * MiB, 2);
+	use_all(heap);
+	daxheap_close(heap);
+	check_clean();
+}
+
 /* Then the pool stays locked when it is closed, as what is to come would hit another's data. */
 Test(trim, a_wait_that_outlives_the_heap)
 {
