@@ -59,7 +59,7 @@ void dh_spare_give_left(struct dh_space *space, const struct dh_run *run);
 uint32_t dh_spare_take_units(struct dh_space *space, uint64_t chunk, uint64_t *keep);
 void dh_spare_give_units(struct dh_space *space, uint64_t chunk, uint32_t mask, bool gone);
 
-/* The kernel may still be at what was taken: it stays as it is, and nobody waits for it any more. */
+/* The kernel may still be at what was taken: it stays so, and nobody waits for it any more. */
 void dh_spare_abandon(struct dh_space *space);
 
 #endif

@@ -315,10 +315,11 @@ static uint64_t reserve_of(struct daxheap *heap)
 {
 	uint64_t spare = dh_spare_count(&heap->space) * DH_CHUNK_SIZE;
 	uint64_t space = dh_mapping_space(&heap->mapping);
-	uint64_t used = space > spare ? space - spare : 0;
+	uint64_t used = space > spare ? space - spare : 0, share;
 
-	return dh_spare_chunks(dh_max(heap->trim.keep_bytes,
-				      used / 100 * heap->trim.keep_percent));
+	if (__builtin_mul_overflow(used / 100, heap->trim.keep_percent, &share))
+		share = UINT64_MAX;
+	return dh_spare_chunks(dh_max(heap->trim.keep_bytes, share));
 }
 
 /* Not for each chunk, when the reserve is large. */
@@ -346,8 +347,8 @@ void dh_trim_by_policy(struct daxheap *heap, struct dh_traffic *traffic)
 	if (!err)
 		err = trim_all(heap, traffic, heap->media.first_chunk, heap->media.chunks, reserve,
 			       dh_now_ns() + trim->time_limit_ms * NS_PER_MS);
-	/* When it can't be done now, it is not tried again at once. */
-	set_due(heap, err ? dh_max(reserve, dh_spare_count(&heap->space)) + 16 : reserve);
+	/* What can't be given back now, or while a ring has it registered, is not tried at once. */
+	set_due(heap, dh_max(reserve, dh_spare_count(&heap->space)) + (err ? 16 : 0));
 	dh_unlock(&trim->lock);
 }
 

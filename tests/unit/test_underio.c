@@ -564,6 +564,23 @@ Test(underio, a_trim_leaves_what_is_registered)
 	rig_close(&rig);
 }
 
+/* Nor does the policy try again and again to take it. */
+Test(underio, the_policy_leaves_what_is_registered)
+{
+	struct rig rig;
+	char *block;
+
+	rig_open(&rig, 8, DAXHEAP_URING_NO_STAGE | DAXHEAP_URING_REGISTER);
+	if (rig_info(&rig).write_path != DAXHEAP_URING_REGISTERED)
+		cr_skip_test("the kernel registers no such memory");
+	block = pool_block(rig.heap, 2 * MiB, 1);
+	cr_assert_eq(rig_read(&rig, block, 100, 0), 100);
+	must(daxheap_set_trim_policy(rig.heap, 0, 0, TRIM_MS));
+	must(daxheap_cancel(rig.heap, block));
+	cr_assert_not(atomic_load(&rig.heap->trim_due));
+	rig_close(&rig);
+}
+
 /* --- sends without a copy: two completions --- */
 
 Test(underio, until_the_notification)
