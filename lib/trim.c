@@ -266,7 +266,7 @@ static uint64_t units_to_keep(struct daxheap *heap, uint64_t keep_bytes)
 {
 	uint64_t spare = dh_spare_count(&heap->space) * DH_CHUNK_SIZE;
 
-	return keep_bytes > spare ? (keep_bytes - spare) / DH_UNIT_SIZE : 0;
+	return keep_bytes > spare ? (keep_bytes - spare - 1) / DH_UNIT_SIZE + 1 : 0;
 }
 
 static int check_trimmable(const struct daxheap *heap, unsigned time_limit_ms)

@@ -174,6 +174,7 @@ Test(trim, units_of_chunks_that_are_not_half_used)
 	cr_assert_eq(trim(heap, 0), 0, "more than half is used");
 	freed = 10 * DH_UNIT_SIZE + free_units(heap, slots, 15, 25);
 	cr_assert_eq(trim(heap, freed), 0);
+	cr_assert_eq(trim(heap, freed - 1), 0, "what keeps its space has room for that");
 	cr_assert_eq(trim(heap, freed - 5 * DH_UNIT_SIZE), 5 * DH_UNIT_SIZE);
 	cr_assert_eq(trim(heap, 0), freed - 5 * DH_UNIT_SIZE);
 	cr_assert_eq(trim(heap, 0), 0, "once is enough");
