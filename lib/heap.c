@@ -74,6 +74,19 @@ static int settle_file(struct daxheap *heap)
 	return dh_mapping_sync(&heap->mapping, 0, DH_PAGE_SIZE);
 }
 
+static int open_space(struct daxheap *heap)
+{
+	int err = dh_space_open(&heap->space, &heap->media, &heap->mapping, &heap->persist,
+				&heap->log, &heap->trim_due);
+
+	if (err || heap->flags & DAXHEAP_READ_ONLY)
+		return err;
+	err = dh_trim_finish(heap);
+	if (err)
+		dh_space_close(&heap->space);
+	return err;
+}
+
 /* Reads log and blocks of the mapped pool. */
 static int start(struct daxheap *heap)
 {
@@ -97,10 +110,7 @@ static int start(struct daxheap *heap)
 	free(changes);
 	heap->replayed = records;
 	if (!err)
-		err = dh_space_open(&heap->space, &heap->media, &heap->mapping, &heap->persist,
-				    &heap->log, &heap->trim_due);
-	if (!err && !(heap->flags & DAXHEAP_READ_ONLY))
-		err = dh_trim_finish(heap);
+		err = open_space(heap);
 	if (err)
 		dh_log_close(&heap->log);
 	return err;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Space goes back to the file system: what was free, all of it, and nothing else. */
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -682,6 +684,53 @@ Test(trim, an_intent_on_a_device)
 	must(dh_trim_finish(heap));
 	cr_assert_eq(atomic_load(&heap->mapping.length), 4 * MiB);
 	daxheap_close(heap);
+}
+
+static unsigned count_mappings(void)
+{
+	FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned count = 0;
+	int c;
+
+	while ((c = fgetc(maps)) != EOF)
+		count += c == '\n';
+	fclose(maps);
+	return count;
+}
+
+/* In place of the pool's file, where the heap has it open: one that can't be made durable. */
+__attribute__((no_sanitize_address)) static void fail_the_sync(void)
+{
+	char target[PATH_MAX] = "";
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC), fd = 0;
+
+	for (; !strstr(target, "/pool"); fd++) {
+		char link[32];
+
+		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+		target[0] = '\0';
+		if (readlink(link, target, sizeof(target) - 1) < 0)
+			continue;
+	}
+	dup2(null, fd - 1);
+	close(null);
+}
+
+Test(trim, an_open_that_fails_to_finish_leaves_nothing)
+{
+	struct daxheap *heap = pool_with_an_intent();
+	unsigned before;
+
+	daxheap_close(heap);
+	/* What a thread leaves behind, once. */
+	pool_copy("pool", "copy");
+	daxheap_close(pool_open("copy", 0));
+	before = count_mappings();
+	dh_bounded_wait = fail_the_sync;
+	must_fail(EIO, daxheap_open(pool_path("pool"), 0, &heap));
+	dh_bounded_wait = NULL;
+	cr_assert_eq(count_mappings(), before);
+	daxheap_close(pool_open("pool", 0));
 }
 
 /* --- the policy --- */
