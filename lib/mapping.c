@@ -148,7 +148,7 @@ static int take_length(struct dh_mapping *mapping, uint64_t length)
 	dh_mapping_changed(DH_FILE_GREW, length, 0);
 	err = map_part(mapping, before, length);
 	if (err)
-		return dh_fail(-err, "can't map what the pool grew by: %s", strerror(-err));
+		return dh_fail(-err, "can't map the end of the pool's file: %s", strerror(-err));
 	err = dh_faulty(DH_FAULT_GROWTH_NOT_SYNCED) ? 0 : dh_mapping_sync(mapping, before, length);
 	if (err)
 		map_nothing(mapping, before, length);
@@ -367,22 +367,14 @@ int dh_mapping_hide(struct dh_mapping *mapping, uint64_t length)
 
 int dh_mapping_show(struct dh_mapping *mapping)
 {
-	uint64_t before = atomic_load(&mapping->length), length;
+	uint64_t length;
 	struct stat st;
-	int err;
 
 	if (fstat(mapping->fd, &st))
 		return dh_fail_errno("can't tell the size of the pool's file");
 	length = (uint64_t)st.st_size / DH_CHUNK_SIZE * DH_CHUNK_SIZE;
-	if (length > mapping->size)
-		length = mapping->size;
-	if (length <= before)
-		return 0;
-	err = map_part(mapping, before, length);
-	if (err)
-		return dh_fail(-err, "can't map the pool's file again: %s", strerror(-err));
-	atomic_store(&mapping->length, length);
-	return 0;
+	/* It may be longer than it was known to be: then that is not durable yet. */
+	return take_length(mapping, length < mapping->size ? length : mapping->size);
 }
 
 bool dh_mapping_is_longer(const struct dh_mapping *mapping)

@@ -77,7 +77,7 @@ uint64_t dh_mapping_ahead(const struct dh_mapping *mapping, uint64_t used);
 
 /*
  * Before the file is cut at @length: what lies behind reads as zero from now on.  And when it
- * may not have been cut: what it has is there again.
+ * may not have been cut: what it has is there again, durably.
  */
 int dh_mapping_hide(struct dh_mapping *mapping, uint64_t length);
 int dh_mapping_show(struct dh_mapping *mapping);

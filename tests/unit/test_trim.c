@@ -650,6 +650,44 @@ Test(trim, who_needs_the_end_of_the_file_waits)
 	daxheap_close(heap);
 }
 
+/* --- a length that may not be durable --- */
+
+static enum dh_file_change last_change;
+
+static void note_change(enum dh_file_change change, uint64_t offset, uint64_t size)
+{
+	(void)offset;
+	(void)size;
+	last_change = change;
+}
+
+/*
+ * What lies behind the end as the heap knows it, since a growth failed half way, may be gone after
+ * a power cut.  When it could not be cut either it is the pool's: from then on durably.
+ */
+Test(trim, what_could_not_be_cut_is_durable)
+{
+	struct daxheap *heap = pool_create("pool", 64 * MiB);
+	struct daxheap_info info;
+
+	pool_publish(heap, pool_root(heap, "a"), 2 * MiB, 1);
+	cr_assert_eq(truncate(pool_path("pool"), 10 * MiB), 0);
+	sem_init(&waits, 0, 0);
+	sem_init(&go_on, 0, 0);
+	dh_bounded_wait = wait_in_kernel;
+	dh_file_listener = note_change;
+	last_change = DH_FILE_GREW;
+	must_fail(ETIMEDOUT, daxheap_trim(heap, 0, 10, NULL));
+	dh_bounded_wait = NULL;
+	must(daxheap_get_info(heap, &info));
+	cr_assert_eq(info.length, 10 * MiB);
+	cr_assert_eq(last_change, DH_FILE_SYNCED);
+	dh_file_listener = NULL;
+	cr_assert_eq(trim(heap, 0), 0);
+	cr_assert_eq(file_length(), 4 * MiB);
+	daxheap_close(heap);
+}
+
 /* --- what an open finds --- */
 
 static void write_intent(struct daxheap *heap, uint64_t first, uint64_t count)
