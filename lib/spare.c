@@ -86,20 +86,24 @@ static bool is_allocated(const struct dh_space *space, uint64_t index, uint64_t 
 
 int dh_spare_allocate(struct dh_space *space, uint64_t index, uint64_t count)
 {
-	uint64_t ahead = dh_mapping_ahead(space->mapping, index * DH_CHUNK_SIZE) /
+	uint64_t tried = dh_mapping_ahead(space->mapping, index * DH_CHUNK_SIZE) /
 			 DH_CHUNK_SIZE;
+	uint64_t ahead, had = 0;
 	int err;
 
 	if (is_allocated(space, index, count))
 		return 0;
-	ahead = count_free(space, index + count, ahead) * DH_CHUNK_SIZE;
+	tried = count_free(space, index + count, tried);
+	ahead = tried * DH_CHUNK_SIZE;
 	err = dh_mapping_allocate_ahead(space->mapping, index * DH_CHUNK_SIZE,
 					count * DH_CHUNK_SIZE, &ahead);
-	/* On an error some of it may have been allocated. */
-	for (uint64_t i = 0; i < count + ahead / DH_CHUNK_SIZE; i++)
-		if (!err || dh_media_has(space->media, index + i, 1))
+	if (!err)
+		had = count + ahead / DH_CHUNK_SIZE;
+	/* Of what was not had a part may have been allocated. */
+	for (uint64_t i = 0; i < count + tried; i++)
+		if (i < had || dh_media_has(space->media, index + i, 1))
 			set_space(space, &space->chunks[index + i],
-				  err ? DH_SPACE_SOME : DH_SPACE_ALL);
+				  i < had ? DH_SPACE_ALL : DH_SPACE_SOME);
 	return err;
 }
 

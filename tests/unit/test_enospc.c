@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "heap.h"
 #include "pool.h"
 
 TestSuite(enospc, .fini = pool_cleanup, .timeout = 60);
@@ -254,6 +255,47 @@ static int trimmed_space_is_taken(void)
 	return daxheap_check(pool_path("small/pool"), 0, NULL, NULL) ? failed(68) : 0;
 }
 
+static uint64_t space_of_pool(void)
+{
+	struct stat st;
+
+	return stat(pool_path("small/pool"), &st) ? 0 : (uint64_t)st.st_blocks * 512;
+}
+
+/*
+ * On DAX space is taken ahead of use, by writing: when the file system ends in the middle, what was
+ * got goes back with the next trim.
+ */
+static int space_ahead_of_use(void)
+{
+	struct full full;
+	uint64_t before;
+	struct stat st;
+	void *block, *ahead;
+	int err = start(&full, 20 * MiB);
+
+	if (err)
+		return err;
+	full.heap->mapping.is_dax = true;
+	if (daxheap_alloc(full.heap, 14 * MiB, &ahead) ||
+	    daxheap_alloc(full.heap, 2 * MiB, &block) || daxheap_cancel(full.heap, ahead) ||
+	    daxheap_trim(full.heap, 0, 60000, NULL))
+		return failed(70);
+	before = space_of_pool();
+	take_all_space();
+	if (stat(pool_path("small/ballast"), &st) ||
+	    truncate(pool_path("small/ballast"), st.st_size - (off_t)(5 * MiB)))
+		return failed(71);
+	if (daxheap_alloc(full.heap, 2 * MiB, &block) || space_of_pool() != before + 5 * MiB)
+		return failed(72);
+	if (daxheap_cancel(full.heap, block) || daxheap_trim(full.heap, 0, 60000, NULL))
+		return failed(73);
+	if (space_of_pool() != before)
+		return failed(74);
+	daxheap_close(full.heap);
+	return daxheap_check(pool_path("small/pool"), 0, NULL, NULL) ? failed(75) : 0;
+}
+
 /* Growing a block: the old one stays. */
 static int realloc_without_space(void)
 {
@@ -322,6 +364,11 @@ Test(enospc, filled_by_huge_blocks)
 Test(enospc, filled_by_another_file)
 {
 	in_small_space(space_comes_and_goes);
+}
+
+Test(enospc, space_ahead_of_use)
+{
+	in_small_space(space_ahead_of_use);
 }
 
 Test(enospc, trimmed_space_is_taken)
