@@ -335,20 +335,23 @@ DAXHEAP_API int daxheap_get_info(struct daxheap *heap, struct daxheap_info *info
  * free, and cuts the file behind the last one that is not; and punches the free units (64 KiB) of
  * chunks that are not half in use, which costs these their huge pages.  So much keeps its space
  * that @keep_bytes find room there, the first chunks and units.  Empty spans that other threads
- * keep for their next blocks stay.  Live and reserved blocks are not touched, and all threads may go
- * on; one that finds no other space waits for what is being given back.
+ * keep for their next blocks stay.  Live and reserved blocks are not touched, and all threads may
+ * go on; one that finds no other space waits for what is being given back, and one that makes the
+ * file take more space waits in the kernel for what that is at, and who needs a new span for both.
  *
- * It waits for the heap's own I/O in flight (new I/O waits for it in turn), and the kernel for
- * pages that others have pinned; all in all not much longer than @time_limit_ms, which is 1 at
- * least.
+ * It waits for the heap's own I/O in flight (new I/O waits for it in turn), the calling thread's
+ * included, and the kernel for pages that others have pinned; all in all not much longer than
+ * @time_limit_ms, which is 1 at least.
  *
  * Durable when it returns: what was given back.  A crash half way loses nothing; the next open for
- * writing finishes it.  *@freed_bytes (may be NULL): what the file takes less.
+ * writing finishes the run of chunks that it was at.  *@freed_bytes (may be NULL): what the file
+ * takes less.
  *
  * -ETIMEDOUT	not all was given back in time; the message says what held it up.  What was is
  *		told by daxheap_get_info(); try again.
  * -EINVAL	no time limit
  * -EOPNOTSUPP	the pool lies on a device
+ * -EAGAIN	no thread for the system call: see pthread_create(3)
  * or what fallocate(2), ftruncate(2) and fsync(2) say.
  */
 DAXHEAP_API int daxheap_trim(struct daxheap *heap, uint64_t keep_bytes, unsigned time_limit_ms,
@@ -361,8 +364,11 @@ DAXHEAP_API int daxheap_trim(struct daxheap *heap, uint64_t keep_bytes, unsigned
  * From now on the thread whose call frees a block gives space back, when free chunks have more
  * than both @keep_bytes and @keep_percent of the space in use, and by an eighth of that; it trims
  * to there as daxheap_trim() does, whole chunks alone, within @time_limit_ms.  Whether it could is
- * not told; the call that freed has its own result.  DAXHEAP_KEEP_ALL ends it, and is how a pool is
- * opened: a heap doesn't stall calls unasked.  Not durable: to be set after each open.
+ * not told; the call that freed has its own result.  Chunks that were free when the pool was opened,
+ * and not looked at since, count for nothing.  A thread that frees while it has I/O in flight
+ * itself may wait for that until the time limit: choose a short one.  DAXHEAP_KEEP_ALL ends it, and
+ * is how a pool is opened: a heap doesn't stall calls unasked.  Not durable: to be set after each
+ * open.  Waits for a trim that is under way.
  *
  * -EINVAL	no time limit
  * -EOPNOTSUPP	the pool lies on a device
