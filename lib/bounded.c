@@ -170,9 +170,9 @@ static struct dh_bounded *new_call(const struct dh_cut *cut)
 static int cut_failed(const struct dh_cut *cut, int err)
 {
 	if (err == EINPROGRESS)
-		return dh_fail(ETIMEDOUT, "the kernel did not give the space back in time: some "
-			       "process has pages of the pool pinned (I/O, a pipe); try again "
-			       "when it has let go of them");
+		return dh_fail(ETIMEDOUT, "the kernel did not give the space back in time: it is "
+			       "slow, or some process has pages of the pool pinned (I/O, a pipe); "
+			       "give the trim more, or try again when these are let go of");
 	return dh_fail(err, "can't %s the pool's file: %s",
 		       cut->is_tail ? "truncate" : "punch a hole into", strerror(err));
 }

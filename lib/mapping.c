@@ -123,8 +123,8 @@ int dh_mapping_sync(const struct dh_mapping *mapping, uint64_t from, uint64_t to
 {
 	if (mapping->is_dax ? msync(mapping->base + from, to - from, MS_SYNC) :
 			      fsync(mapping->fd))
-		return dh_fail(EIO, "can't make the length of the pool's file durable: %s",
-			       strerror(errno));
+		return dh_fail(EIO, "can't make durable what length and holes the pool's file "
+			       "has: %s", strerror(errno));
 	dh_mapping_changed(DH_FILE_SYNCED, 0, 0);
 	return 0;
 }
