@@ -4,6 +4,7 @@
  * damaged chunk, and of all chunks of a damaged huge block, nothing is given out.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "error.h"
 #include "space.h"
@@ -224,6 +225,47 @@ static int check_not_lost(struct dh_space *space, uint64_t index)
 	return load_huge(space, head, &word);
 }
 
+/*
+ * Whether the chunk starts with a valid word.  That is read from the file: a load from a hole would
+ * take space for it on tmpfs.
+ */
+static bool starts_with_word(const struct dh_space *space, uint64_t index)
+{
+	const uint64_t offset = index * DH_CHUNK_SIZE;
+	uint64_t word;
+
+	if (!dh_media_has(space->media, index, 1))
+		return false;
+	if (space->mapping->is_device)
+		memcpy(&word, space->media->base + offset, sizeof(word));
+	else if (dh_mapping_pread(space->mapping, &word, sizeof(word), offset) != sizeof(word))
+		return false;
+	return dh_word_valid(word, offset);
+}
+
+/*
+ * The same for a chunk of spans.  A word becomes 0 only after the chunk's last block was freed,
+ * durably; and where no chunk of spans was, or it was given back, no valid word lies.
+ */
+static int check_no_spans(const struct dh_space *space, uint64_t index)
+{
+	if (!starts_with_word(space, index))
+		return 0;
+	for (unsigned unit = 0; unit < DH_UNITS_PER_CHUNK; unit++) {
+		bool any_live;
+		int err = check_words(space->media, index, unit, &any_live);
+
+		/* Content of a huge block that was here. */
+		if (err)
+			return 0;
+		if (any_live)
+			return dh_fail(EBADMSG, "the pool is damaged: chunk word %llu is lost: "
+				       "'daxheap check --repair' restores it",
+				       (unsigned long long)index);
+	}
+	return 0;
+}
+
 static int load_by_word(struct dh_space *space, uint64_t index, uint64_t *head)
 {
 	struct dh_chunk_word word;
@@ -234,6 +276,8 @@ static int load_by_word(struct dh_space *space, uint64_t index, uint64_t *head)
 		err = find_head(space, index, &word, head);
 	else if (!err && word.kind == DH_CHUNK_FREE)
 		err = check_not_lost(space, index);
+	if (!err && word.kind == DH_CHUNK_FREE && !atomic_load(&space->chunks[index].loaded))
+		err = check_no_spans(space, index);
 	if (err)
 		return err;
 	switch ((int)word.kind) {

@@ -688,6 +688,31 @@ Test(trim, what_could_not_be_cut_is_durable)
 	daxheap_close(heap);
 }
 
+/* A word that was lost says free, too: what the chunk itself tells of live blocks comes first. */
+Test(trim, a_chunk_whose_word_is_lost)
+{
+	struct daxheap *heap = pool_create("pool", 64 * MiB);
+	daxheap_ref *slots = pool_publish(heap, pool_root(heap, "t"), UNITS * 8, 0), second;
+	uint64_t zero = 0;
+	void *block;
+
+	for (unsigned i = 0; i < UNITS; i++)
+		pool_publish(heap, &slots[i], DH_UNIT_SIZE, (int)i + 1);
+	second = slots[UNITS - 1];
+	cr_assert_eq(second / DH_CHUNK_SIZE, 2);
+	daxheap_close(heap);
+	pool_write("pool", DH_TABLE_OFFSET + 2 * sizeof(zero), &zero, sizeof(zero));
+	heap = pool_open("pool", 0);
+	cr_assert_eq(trim(heap, 0), 0);
+	must(daxheap_alloc(heap, 4 * MiB, &block));
+	cr_assert_gt(daxheap_ref_of(heap, block), second);
+	daxheap_close(heap);
+	cr_assert_geq(daxheap_check(pool_path("pool"), DAXHEAP_CHECK_REPAIR, NULL, NULL), 0);
+	heap = pool_open("pool", 0);
+	check_units(heap, daxheap_ptr(heap, *pool_root(heap, "t")));
+	daxheap_close(heap);
+}
+
 /* --- what an open finds --- */
 
 static void write_intent(struct daxheap *heap, uint64_t first, uint64_t count)
