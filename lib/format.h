@@ -53,7 +53,9 @@
  * Chunk word.  A self-checking word, or 0, which means free: kind, for a huge block whether
  * it is live, and for a huge block's head its length in chunks and its tag, for its tail the
  * distance to the head (and the tag, for repair alone).  A head that is not live, and a tail
- * without a live head, mean free.
+ * without a live head, mean free.  It becomes 0 when no block lives in the chunk, durably: a 0
+ * of a chunk of spans with live ones, or in the midst of a live huge block, is a word that was
+ * lost.
  *
  * Chunk of spans.  32 units of 64 KiB.  Its first 24 KiB hold 32 span records, one for
  * each unit, of 12 lines each; what is left of unit 0 serves blocks.  A span is a run of
