@@ -37,9 +37,13 @@
  * device may go on with its I/O.  So the attachment puts the pool's file into the ring's table of
  * files, which the kernel keeps until the last operation is over, and the pool's lock with it:
  * until then it can't be opened (-EBUSY).  Reservations are gone then, and the content of live
- * blocks that a device was writing is undefined, as far as the operations in flight reached.  A
- * ring with a table of its own (io_uring_register_files(3), before the attachment) is used as it
- * is: who kills such a process waits for its devices before the pool is opened again.
+ * blocks that a device was writing is undefined, as far as the operations in flight reached.
+ *
+ * A ring that has a table already, of its own (io_uring_register_files(3)) or by the attachment of
+ * another heap, is used as it is, and then the lock goes with the process: who kills it waits for
+ * its devices before the pool is opened again.  daxheap_uring_info() tells, by its lock_reason.
+ * Where that must not be, the application makes the table, sparse, and gives each attachment a slot
+ * of it by DAXHEAP_URING_FILE_SLOT().
  *
  * The rest is liburing's: see io_uring(7).
  */
@@ -74,6 +78,12 @@ enum {
 };
 
 /*
+ * The same: the pool's file goes into this slot, 0 to 65534, of the table of files that the ring
+ * has; see above.  Nothing else may use the slot before the detach, which makes it free.
+ */
+#define DAXHEAP_URING_FILE_SLOT(slot) (((unsigned)(slot) + 1) << 16)
+
+/*
  * Attaches @heap to @ring, with room for @entries operations in flight (1 to 32768; 0: as many as
  * the ring's completion queue has).  The ring stays the application's, but for its table of files
  * if it has none yet; see above.
@@ -105,7 +115,10 @@ enum {
  * On a heap that is open read-only, blocks can be written and sent, not read or received into.
  *
  * -EOPNOTSUPP	the kernel may drop completions (before Linux 5.5)
- * -EINVAL	@entries or @flags out of range
+ * -EINVAL	@entries or @flags out of range, or the table of files has no such slot
+ * -ENXIO	a slot was given, and the ring has no table of files
+ * -EEXIST	a slot was given, and only another thread may use the ring
+ *		(IORING_SETUP_SINGLE_ISSUER)
  * -ENOMEM
  */
 DAXHEAP_API int daxheap_uring_attach(struct daxheap *heap, struct io_uring *ring,
@@ -221,6 +234,12 @@ struct daxheap_uring_info {
 	unsigned entries, in_flight;
 	uint64_t registered_bytes;
 	uint64_t direct, staged, through_registered;	/* operations prepared so far */
+	/*
+	 * Why the pool's lock goes with the process though a device may still be at its blocks: an
+	 * errno, 0 if it does not.  EBUSY: the ring had a table of files already; others as
+	 * io_uring_register(2) has them for IORING_REGISTER_FILES.
+	 */
+	int lock_reason;
 };
 
 DAXHEAP_API int daxheap_uring_info(struct daxheap_uring *uring, struct daxheap_uring_info *info);

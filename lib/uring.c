@@ -11,6 +11,7 @@
 #include "uring.h"
 
 #define ENTRIES_MAX 32768u		/* of a submission queue */
+#define SLOT_MASK 0xffff0000u		/* of the flags: DAXHEAP_URING_FILE_SLOT() */
 
 static const char *const kind_names[] = {
 	[DH_OP_NONE] = "?",	[DH_OP_READ] = "read",	[DH_OP_WRITE] = "write",
@@ -73,11 +74,37 @@ static int make_ops(struct daxheap_uring *uring)
  * When a process dies its I/O goes on for as long as the device takes, and its descriptors are
  * closed at once: the next to open the pool would be given blocks that the device still writes.
  * But what is in the ring's table of files is closed behind the last operation, and with it the
- * pool's lock goes.
+ * pool's lock goes.  Nothing else of a ring does that for a file: an operation that waits, a poll
+ * say, is cancelled when the process dies, before those that a device is at are over.
  */
-static bool hold_file(const struct daxheap_uring *uring)
+static int hold_file(struct daxheap_uring *uring)
 {
-	return !io_uring_register_files(uring->ring, &uring->heap->mapping.fd, 1);
+	const unsigned slot = (uring->flags & SLOT_MASK) / DAXHEAP_URING_FILE_SLOT(0);
+	const int fd = uring->heap->mapping.fd;
+	int done;
+
+	if (!slot) {
+		uring->lock_reason = -io_uring_register_files(uring->ring, &fd, 1);
+		return 0;
+	}
+	done = io_uring_register_files_update(uring->ring, slot - 1, &fd, 1);
+	if (done == 1)
+		return 0;
+	return dh_fail(done < 0 ? -done : EIO, "can't put the pool's file into slot %u of the "
+		       "ring's table of files: %s: register a table with free slots first "
+		       "(io_uring_register_files_sparse()), in the thread that uses the ring",
+		       slot - 1, strerror(done < 0 ? -done : EIO));
+}
+
+static void drop_file(const struct daxheap_uring *uring)
+{
+	const unsigned slot = (uring->flags & SLOT_MASK) / DAXHEAP_URING_FILE_SLOT(0);
+	const int none = -1;
+
+	if (slot)
+		io_uring_register_files_update(uring->ring, slot - 1, &none, 1);
+	else if (!uring->lock_reason)
+		io_uring_unregister_files(uring->ring);
 }
 
 DAXHEAP_API int daxheap_uring_attach(struct daxheap *heap, struct io_uring *ring,
@@ -86,7 +113,7 @@ DAXHEAP_API int daxheap_uring_attach(struct daxheap *heap, struct io_uring *ring
 {
 	const unsigned known = DAXHEAP_URING_REGISTER | DAXHEAP_URING_STAGE |
 			       DAXHEAP_URING_NO_STAGE | DAXHEAP_URING_NO_FENCE |
-			       DAXHEAP_URING_NO_WAIT;
+			       DAXHEAP_URING_NO_WAIT | SLOT_MASK;
 	struct daxheap_uring *uring;
 	int err = dh_check_usable(heap);
 
@@ -113,11 +140,13 @@ DAXHEAP_API int daxheap_uring_attach(struct daxheap *heap, struct io_uring *ring
 	uring->entries = entries ? entries : ring->cq.ring_entries;
 	uring->user.describe = describe;
 	err = make_ops(uring);
+	if (!err)
+		err = hold_file(uring);
 	if (err) {
+		free(uring->ops);
 		free(uring);
 		return err;
 	}
-	uring->holds_file = hold_file(uring);
 	dh_buffers_open(uring);
 	uring->staging.wanted = dh_staging_wanted(uring);
 	dh_gate_join(&heap->gate, &uring->user);
@@ -142,8 +171,7 @@ DAXHEAP_API int daxheap_uring_detach(struct daxheap_uring *uring)
 	}
 	dh_gate_quit(&uring->user);
 	dh_buffers_close(uring);
-	if (uring->holds_file)
-		io_uring_unregister_files(uring->ring);
+	drop_file(uring);
 	dh_staging_close(uring);
 	dh_heap_drop(uring->heap);
 	free(uring->ops);
@@ -167,6 +195,7 @@ DAXHEAP_API int daxheap_uring_info(struct daxheap_uring *uring, struct daxheap_u
 		.through_registered = uring->through_registered,
 		.direct = uring->direct,
 		.staged = uring->staged,
+		.lock_reason = uring->lock_reason,
 	};
 	info->read_path = uring->staging.wanted ? DAXHEAP_URING_STAGED : info->write_path;
 	return 0;

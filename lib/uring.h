@@ -49,7 +49,7 @@ struct daxheap_uring {
 	struct io_uring *ring;
 	int ring_fd;
 	unsigned flags;
-	bool holds_file;		/* the ring's table of files has the pool's */
+	int lock_reason;		/* errno why the ring's table of files has not the pool's; 0 */
 	uint32_t entries;
 	uint32_t unused;		/* first; entries: none */
 	uint32_t in_flight;		/* at the gate fewer: the staged ones are not there */

@@ -2,6 +2,7 @@
 /* io_uring on blocks: what is transferred, counted, durable, refused. */
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -619,32 +620,125 @@ Test(uring, detach_with_io_in_flight)
 	rig_close(&rig);
 }
 
-/* The pool stays mapped and locked until the device has done and the ring is detached. */
 /*
  * The kernel ends a dead process's I/O when the device has; until then nobody may open the pool.
  * Here what keeps the ring is this process.
  */
-Test(uring, the_lock_lasts_as_long_as_the_ring)
+static void die_attached(const char *path, struct io_uring *ring, unsigned flags, int lock_reason)
 {
-	const char *path = pool_path("pool");
+	struct daxheap_uring_info info;
 	struct daxheap_uring *uring;
-	struct io_uring ring;
 	struct daxheap *heap;
 	int status;
-	pid_t pid;
+	pid_t pid = fork();
 
-	ring_open(&ring, 8);
-	pid = fork();
 	cr_assert_geq(pid, 0);
 	if (!pid)
 		_exit(daxheap_create(path, POOL_SIZE, 0, &heap) ||
-		      daxheap_uring_attach(heap, &ring, 0, 0, &uring));
+		      daxheap_uring_attach(heap, ring, 0, flags, &uring) ||
+		      daxheap_uring_info(uring, &info) || info.lock_reason != lock_reason);
 	cr_assert_eq(waitpid(pid, &status, 0), pid);
 	cr_assert_eq(status, 0);
-	must_fail(EBUSY, daxheap_open(path, 0, &heap));
-	io_uring_queue_exit(&ring);
+}
+
+static void must_be_free(const char *path)
+{
+	struct daxheap *heap;
+
 	must(daxheap_open(path, 0, &heap));
 	daxheap_close(heap);
+}
+
+Test(uring, the_lock_lasts_as_long_as_the_ring)
+{
+	const char *path = pool_path("pool");
+	struct io_uring ring;
+	struct daxheap *heap;
+
+	ring_open(&ring, 8);
+	die_attached(path, &ring, 0, 0);
+	must_fail(EBUSY, daxheap_open(path, 0, &heap));
+	io_uring_queue_exit(&ring);
+	must_be_free(path);
+}
+
+/* So it does in a table of the application's, of two heaps. */
+Test(uring, the_locks_of_two_heaps_last)
+{
+	char first[256], second[256];
+	struct io_uring ring;
+	struct daxheap *heap;
+
+	snprintf(first, sizeof(first), "%s", pool_path("first"));
+	snprintf(second, sizeof(second), "%s", pool_path("second"));
+	ring_open(&ring, 8);
+	cr_assert_eq(io_uring_register_files_sparse(&ring, 4), 0);
+	die_attached(first, &ring, DAXHEAP_URING_FILE_SLOT(3), 0);
+	die_attached(second, &ring, DAXHEAP_URING_FILE_SLOT(0), 0);
+	must_fail(EBUSY, daxheap_open(first, 0, &heap));
+	must_fail(EBUSY, daxheap_open(second, 0, &heap));
+	io_uring_queue_exit(&ring);
+	must_be_free(first);
+	must_be_free(second);
+}
+
+/* Without a slot that is not so, and it is said. */
+Test(uring, a_lock_that_does_not_last)
+{
+	const char *path = pool_path("pool");
+	struct io_uring ring;
+
+	ring_open(&ring, 8);
+	cr_assert_eq(io_uring_register_files_sparse(&ring, 4), 0);
+	die_attached(path, &ring, 0, EBUSY);
+	must_be_free(path);
+	io_uring_queue_exit(&ring);
+}
+
+/* Two heaps, the first of which takes the table: the second is told so. */
+Test(uring, the_second_heap_of_a_ring)
+{
+	struct daxheap_uring *second;
+	struct daxheap_uring_info info;
+	struct daxheap *heap;
+	struct rig rig;
+
+	rig_open(&rig, 8, 0);
+	cr_assert_eq(rig_info(&rig).lock_reason, 0);
+	heap = pool_create("second", POOL_SIZE);
+	must(daxheap_uring_attach(heap, &rig.ring, 0, 0, &second));
+	must(daxheap_uring_info(second, &info));
+	cr_assert_eq(info.lock_reason, EBUSY);
+	must(daxheap_uring_detach(second));
+	/* The first one's slot is the first's still. */
+	cr_assert_eq(io_uring_unregister_files(&rig.ring), 0);
+	daxheap_close(heap);
+	rig_close(&rig);
+}
+
+Test(uring, a_slot_that_is_not_there)
+{
+	struct daxheap_uring *out = (void *)0x1234;
+	int here;
+	struct rig rig;
+
+	rig_open(&rig, 8, 0);
+	must_fail(EINVAL, daxheap_uring_attach(rig.heap, &rig.ring, 0,
+					       DAXHEAP_URING_FILE_SLOT(1), &out));
+	must_say("slot 1");
+	must(daxheap_uring_detach(rig.uring));
+	must_fail(ENXIO, daxheap_uring_attach(rig.heap, &rig.ring, 0,
+					      DAXHEAP_URING_FILE_SLOT(0), &out));
+	must_say("io_uring_register_files_sparse()");
+	cr_assert_eq((void *)out, (void *)0x1234);
+	/* One that had the pool's file can be used again after the detach. */
+	here = rig.here;
+	cr_assert_eq(io_uring_register_files_sparse(&rig.ring, 2), 0);
+	must(daxheap_uring_attach(rig.heap, &rig.ring, 0, DAXHEAP_URING_FILE_SLOT(1), &rig.uring));
+	must(daxheap_uring_detach(rig.uring));
+	cr_assert_eq(io_uring_register_files_update(&rig.ring, 1, &here, 1), 1);
+	must(daxheap_uring_attach(rig.heap, &rig.ring, 0, DAXHEAP_URING_FILE_SLOT(0), &rig.uring));
+	rig_close(&rig);
 }
 
 /* It stays as it is, and is used as ever. */
@@ -673,6 +767,7 @@ Test(uring, a_ring_with_files_of_its_own)
 	rig_close(&rig);
 }
 
+/* The pool stays mapped and locked until the device has done and the ring is detached. */
 Test(uring, a_heap_closed_with_io_in_flight)
 {
 	struct daxheap *again = NULL;
