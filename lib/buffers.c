@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "spare.h"
 #include "uring.h"
 
 #define SLOTS_MAX (UINT64_C(1) << 14)	/* of the kernel's table */
@@ -75,7 +76,6 @@ static int add(struct daxheap_uring *uring, uint32_t slot, uint32_t chunk)
 {
 	struct dh_buffers *buffers = &uring->buffers;
 	struct dh_chunk *state = &uring->heap->space.chunks[chunk];
-
 	const struct dh_units *units = atomic_load(&state->units);
 
 	atomic_fetch_add(&state->registered, 1);
@@ -86,6 +86,8 @@ static int add(struct daxheap_uring *uring, uint32_t slot, uint32_t chunk)
 	}
 	buffers->reason = update(uring, slot, uring->heap->base + chunk * DH_CHUNK_SIZE,
 				 DH_CHUNK_SIZE);
+	/* Refused as well it may have got some. */
+	dh_spare_fill_holes(&uring->heap->space, chunk);
 	if (buffers->reason) {
 		atomic_fetch_sub(&state->registered, 1);
 		return -1;

@@ -334,6 +334,17 @@ void dh_spare_give_units(struct dh_space *space, uint64_t index, uint32_t mask, 
 	dh_unlock(&space->lock);
 }
 
+void dh_spare_fill_holes(struct dh_space *space, uint64_t index)
+{
+	struct dh_units *units;
+
+	dh_lock(&space->lock);
+	units = atomic_load(&space->chunks[index].units);
+	if (units)
+		units->holes = 0;
+	dh_unlock(&space->lock);
+}
+
 void dh_spare_give_left(struct dh_space *space, const struct dh_run *run)
 {
 	dh_lock(&space->lock);

@@ -58,6 +58,8 @@ void dh_spare_give_left(struct dh_space *space, const struct dh_run *run);
  */
 uint32_t dh_spare_take_units(struct dh_space *space, uint64_t chunk, uint64_t *keep);
 void dh_spare_give_units(struct dh_space *space, uint64_t chunk, uint32_t mask, bool gone);
+/* A ring registered the chunk's pages: those that were given back have space again. */
+void dh_spare_fill_holes(struct dh_space *space, uint64_t chunk);
 
 /* The kernel may still be at what was taken: it stays so, and nobody waits for it any more. */
 void dh_spare_abandon(struct dh_space *space);

@@ -564,6 +564,34 @@ Test(underio, a_trim_leaves_what_is_registered)
 	rig_close(&rig);
 }
 
+/* What was given back before is the file's again: it is given back once more. */
+Test(underio, a_trim_takes_what_was_registered)
+{
+	char *blocks[31];
+	uint64_t freed = 0;
+	struct rig rig;
+
+	rig_open(&rig, 8, DAXHEAP_URING_NO_STAGE | DAXHEAP_URING_REGISTER);
+	if (rig_info(&rig).write_path != DAXHEAP_URING_REGISTERED)
+		cr_skip_test("the kernel registers no such memory");
+	for (unsigned i = 0; i < 31; i++)
+		blocks[i] = pool_block(rig.heap, DH_UNIT_SIZE, 1);
+	cr_assert_eq(daxheap_ref_of(rig.heap, blocks[0]) / DH_CHUNK_SIZE,
+		     daxheap_ref_of(rig.heap, blocks[30]) / DH_CHUNK_SIZE);
+	for (unsigned i = 1; i < 31; i++)
+		must(daxheap_cancel(rig.heap, blocks[i]));
+	must(daxheap_trim(rig.heap, 0, TRIM_MS, &freed));
+	cr_assert_eq(freed, 30 * DH_UNIT_SIZE);
+	cr_assert_eq(rig_read(&rig, blocks[0], 100, 0), 100);
+	cr_assert_eq(rig_info(&rig).through_registered, 1);
+	must(daxheap_uring_detach(rig.uring));
+	must(daxheap_trim(rig.heap, 0, TRIM_MS, &freed));
+	cr_assert_eq(freed, 30 * DH_UNIT_SIZE, "%llu", (unsigned long long)freed);
+	must(daxheap_uring_attach(rig.heap, &rig.ring, 0, 0, &rig.uring));
+	must(daxheap_cancel(rig.heap, blocks[0]));
+	rig_close(&rig);
+}
+
 /* Nor does the policy try again and again to take it. */
 Test(underio, the_policy_leaves_what_is_registered)
 {
