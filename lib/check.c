@@ -83,6 +83,8 @@ void dh_check_put(struct dh_check *check, void *at, const void *from, size_t siz
 			bytes += put;
 			offset += (uint64_t)put;
 			size -= (size_t)put;
+		} else if (errno == EIO && check->mapping.is_device) {
+			check->err = dh_devdax_is_bad(check->path, "where something is rebuilt");
 		} else if (errno != EINTR) {
 			check->err = dh_fail_errno("%s: can't write what was rebuilt",
 						   check->path);
@@ -106,10 +108,13 @@ static bool readable(const struct dh_check *check, uint64_t offset, size_t size)
 
 static void hide_page(struct dh_check *check, uint64_t offset)
 {
-	void *page = mmap(check->media.base + offset, DH_PAGE_SIZE, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	char *at = check->media.base + offset;
 
-	if (page == MAP_FAILED)
+	/* A device is copied to memory in whole pieces. */
+	if (check->mapping.is_device)
+		check->err = dh_mapping_detach(&check->mapping, at, DH_PAGE_SIZE);
+	else if (mmap(at, DH_PAGE_SIZE, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
 		check->err = dh_fail_errno("%s: can't map a page", check->path);
 	dh_check_damage(check, offset, DH_PAGE_SIZE, "the media can't give these bytes");
 }

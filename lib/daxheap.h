@@ -108,6 +108,7 @@ enum daxheap_durability {
  * -EEXIST	there is a file of that name, or the device is not empty
  * -EMEDIUMTYPE	there is something else of that name
  * -ENOSPC	the file system, or the device, has not enough space
+ * -EIO		the device has bad blocks where the pool would have its tables; see daxheap(7)
  * -EINVAL	size or flags out of range
  * -EOPNOTSUPP	MAP_SYNC demanded and not to be had
  * or what open(2), fallocate(2) and mmap(2) say.

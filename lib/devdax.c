@@ -2,6 +2,8 @@
 #include <daxctl/libdaxctl.h>
 #include <errno.h>
 #include <libpmem.h>
+#include <limits.h>
+#include <ndctl/libndctl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -54,6 +56,88 @@ int dh_devdax_find(dev_t number, struct dh_devdax *device)
 	return err;
 }
 
+/* --- bad pages --- */
+
+#define SECTOR UINT64_C(512)
+
+void dh_devdax_add_bad(struct dh_devdax *device, uint64_t start, uint64_t end)
+{
+	struct dh_bad_range *last = device->bad + device->bad_count - 1;
+
+	start = start / DH_PAGE_SIZE * DH_PAGE_SIZE;
+	end = (end + DH_PAGE_SIZE - 1) / DH_PAGE_SIZE * DH_PAGE_SIZE;
+	if (end > device->size)
+		end = device->size;
+	if (start >= end)
+		return;
+	if (device->bad_count && (start <= last->end || device->bad_count == DH_DEVDAX_BAD_MAX))
+		last->end = end;
+	else
+		device->bad[device->bad_count++] = (struct dh_bad_range){start, end};
+}
+
+/* The region's list is of sectors from its start on; a namespace in devdax mode has none. */
+static void add_bad_of(struct dh_devdax *device, struct ndctl_region *region,
+		       struct daxctl_dev *dev)
+{
+	uint64_t first = daxctl_dev_get_resource(dev);
+	uint64_t region_first = ndctl_region_get_resource(region);
+	struct badblock *bad;
+
+	if (region_first == ULLONG_MAX || first < region_first || !first)
+		return;
+	first -= region_first;
+	ndctl_region_badblock_foreach(region, bad) {
+		uint64_t start = bad->offset * SECTOR, end = start + bad->len * SECTOR;
+
+		if (end > first)
+			dh_devdax_add_bad(device, start > first ? start - first : 0, end - first);
+	}
+}
+
+static void look_for_bad(struct dh_devdax *device, struct ndctl_region *region,
+			 struct ndctl_namespace *ndns)
+{
+	struct ndctl_dax *dax = ndctl_namespace_get_dax(ndns);
+	struct daxctl_region *dax_region = dax ? ndctl_dax_get_daxctl_region(dax) : NULL;
+	struct daxctl_dev *dev;
+
+	if (dax_region)
+		daxctl_dev_foreach(dax_region, dev)
+			if (!strcmp(daxctl_dev_get_devname(dev), device->name))
+				add_bad_of(device, region, dev);
+}
+
+void dh_devdax_find_bad(struct dh_devdax *device)
+{
+	struct ndctl_namespace *ndns;
+	struct ndctl_region *region;
+	struct ndctl_bus *bus;
+	struct ndctl_ctx *ctx;
+
+	if (ndctl_new(&ctx))
+		return;
+	ndctl_bus_foreach(ctx, bus)
+		ndctl_region_foreach(bus, region)
+			ndctl_namespace_foreach(region, ndns)
+				look_for_bad(device, region, ndns);
+	ndctl_unref(ctx);
+}
+
+static bool is_bad(const struct dh_devdax *device, uint64_t offset, uint64_t size)
+{
+	for (unsigned i = 0; i < device->bad_count; i++)
+		if (device->bad[i].start < offset + size && offset < device->bad[i].end)
+			return true;
+	return false;
+}
+
+int dh_devdax_is_bad(const char *path, const char *what)
+{
+	return dh_fail(EIO, "%s: the device has bad blocks %s: have them cleared ('daxheap doctor "
+		       "%s' tells how), or use another", path, what, path);
+}
+
 /* --- a window: the piece of the device that has an offset --- */
 
 static char *open_window(int fd, const struct dh_devdax *device, uint64_t offset, int prot)
@@ -84,6 +168,10 @@ ssize_t dh_devdax_read(int fd, const struct dh_devdax *device, void *to, size_t 
 	size = in_window(device, offset, size);
 	if (!size)
 		return 0;
+	if (is_bad(device, offset, size)) {
+		errno = EIO;
+		return -1;
+	}
 	window = open_window(fd, device, offset, PROT_READ);
 	if (!window)
 		return -1;
@@ -100,6 +188,11 @@ ssize_t dh_devdax_write(int fd, const struct dh_devdax *device, const void *from
 	size = in_window(device, offset, size);
 	if (!size) {
 		errno = ENOSPC;
+		return -1;
+	}
+	/* The kernel would have to clear it, which it does for namespaces that are not in use. */
+	if (is_bad(device, offset, size)) {
+		errno = EIO;
 		return -1;
 	}
 	window = open_window(fd, device, offset, PROT_READ | PROT_WRITE);
@@ -137,8 +230,8 @@ static bool is_zero(const char *bytes, uint64_t size)
 
 /*
  * What a new pool needs zero: all in front, and the head of each chunk, where the spans of an
- * older pool would be taken for its own.  0 or an errno: without @overwrite, EEXIST where it is not
- * zero.
+ * older pool would be taken for its own.  0 or an errno: EIO where it is bad, and without
+ * @overwrite EEXIST where it is not zero.
  */
 static int clear(int fd, const struct dh_devdax *device, uint64_t front, uint64_t size,
 		 bool overwrite)
@@ -150,12 +243,15 @@ static int clear(int fd, const struct dh_devdax *device, uint64_t front, uint64_
 
 		if (!window)
 			return errno;
-		for (uint64_t in = 0; in < device->align && at + in < size; in += DH_CHUNK_SIZE) {
+		for (uint64_t in = 0; in < device->align && at + in < size && err != EIO;
+		     in += DH_CHUNK_SIZE) {
 			uint64_t head = at + in < front ? DH_CHUNK_SIZE : DH_CHUNK_HEADER_SIZE;
 
-			if (is_zero(window + in, head))
+			if (is_bad(device, at + in, head))
+				err = EIO;
+			else if (is_zero(window + in, head))
 				continue;
-			if (overwrite)
+			else if (overwrite)
 				pmem_memset_persist(window + in, 0, head);
 			else
 				err = EEXIST;
@@ -192,21 +288,29 @@ int dh_devdax_clear(int fd, const struct dh_devdax *device, const char *path, bo
 		err = clear(fd, device, front, size, overwrite);
 	if (err == EEXIST)
 		return not_empty(fd, device, path);
+	if (err == EIO)
+		return dh_devdax_is_bad(path, "where a pool has its tables");
 	return err ? dh_fail(err, "%s: can't map the device for writing: %s", path,
 			     strerror(err)) : 0;
 }
 
 /* --- a private mapping --- */
 
-int dh_devdax_detach(char *at, uint64_t size)
+int dh_devdax_detach(const struct dh_devdax *device, uint64_t offset, char *at)
 {
-	void *copy = mmap(NULL, size, PROT_READ | PROT_WRITE,
+	const uint64_t size = device->align;
+	char *copy = mmap(NULL, size, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	int err;
 
 	if (copy == MAP_FAILED)
 		return -errno;
-	memcpy(copy, at, size);
+	if (!is_bad(device, offset, size))
+		memcpy(copy, at, size);
+	else
+		for (uint64_t in = 0; in < size; in += DH_PAGE_SIZE)
+			if (!is_bad(device, offset + in, DH_PAGE_SIZE))
+				memcpy(copy + in, at + in, DH_PAGE_SIZE);
 	if (mremap(copy, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, at) != MAP_FAILED)
 		return 0;
 	err = -errno;

@@ -224,6 +224,8 @@ int dh_mapping_open(struct dh_mapping *mapping, const char *path, unsigned flags
 		close(fd);
 		return err;
 	}
+	if (S_ISCHR(st.st_mode))
+		dh_devdax_find_bad(&device);
 	*mapping = (struct dh_mapping){
 		.fd = fd,
 		.length = S_ISCHR(st.st_mode) ? device.size : (uint64_t)st.st_size,
@@ -418,7 +420,8 @@ int dh_mapping_detach(struct dh_mapping *mapping, const void *at, uint64_t size)
 		return 0;
 	for (uint64_t i = offset / align; i * align < offset + size; i++) {
 		int err = mapping->detached[i] ?
-				  0 : dh_devdax_detach(mapping->base + i * align, align);
+				  0 : dh_devdax_detach(&mapping->device, i * align,
+						       mapping->base + i * align);
 
 		if (err)
 			return dh_fail(-err, "can't copy %llu MiB of the device to memory: %s",

@@ -166,6 +166,8 @@ int dh_super_restore(const struct dh_mapping *mapping, const char *path,
 
 		if (put < 0 && errno == EINTR)
 			continue;
+		if (put < 0 && errno == EIO && mapping->is_device)
+			return dh_devdax_is_bad(path, "where its superblock is");
 		if (put < 0)
 			return dh_fail_errno("%s: can't write the superblock", path);
 		done += (size_t)put;
