@@ -116,8 +116,34 @@ static void look_at_dimms(struct doctor_pmem *pmem, struct ndctl_region *region)
 	}
 }
 
+/* By the list of the region, since there is none of the device. */
+static uint64_t bad_sectors_of_devdax(struct doctor *doctor, struct ndctl_region *region,
+				      struct daxctl_dev *devdax)
+{
+	uint64_t first = daxctl_dev_get_resource(devdax);
+	uint64_t region_first = ndctl_region_get_resource(region);
+	uint64_t last = first + daxctl_dev_get_size(devdax), all = 0, ours = 0;
+	bool known = first && first != ULLONG_MAX && region_first != ULLONG_MAX;
+	struct badblock *bad;
+
+	ndctl_region_badblock_foreach(region, bad) {
+		uint64_t start = region_first + bad->offset * 512, end = start + bad->len * 512;
+
+		all += bad->len;
+		start = start > first ? start : first;
+		end = end < last ? end : last;
+		if (known && start < end)
+			ours += (end - start) / 512;
+	}
+	if (known || !all)
+		return ours;
+	doctor_unseen(doctor, "which of the bad blocks of %s are the device's: root is told",
+		      ndctl_region_get_devname(region));
+	return all;
+}
+
 /* What the region knows, or the namespace's block device, which may have learnt of more. */
-static uint64_t bad_sectors(const struct doctor *doctor, struct ndctl_namespace *ndns)
+static uint64_t bad_sectors(struct ndctl_namespace *ndns)
 {
 	uint64_t by_region = 0, by_device = 0, start, length;
 	struct badblock *bad;
@@ -126,8 +152,6 @@ static uint64_t bad_sectors(const struct doctor *doctor, struct ndctl_namespace 
 
 	ndctl_namespace_badblock_foreach(ndns, bad)
 		by_region += bad->len;
-	if (doctor->kind == DOCTOR_DEVDAX)
-		return by_region;
 	snprintf(path, sizeof(path), "/sys/class/block/%s/badblocks", block_device_of(ndns));
 	file = fopen(path, "re");
 	while (file && fscanf(file, "%ju %ju", &start, &length) == 2)
@@ -137,7 +161,8 @@ static uint64_t bad_sectors(const struct doctor *doctor, struct ndctl_namespace 
 	return by_device > by_region ? by_device : by_region;
 }
 
-static void look_at_size(struct doctor *doctor, struct ndctl_namespace *ndns)
+static void look_at_media(struct doctor *doctor, struct ndctl_region *region,
+			  struct ndctl_namespace *ndns)
 {
 	struct ndctl_pfn *pfn = ndctl_namespace_get_pfn(ndns);
 	struct daxctl_dev *devdax = doctor->kind == DOCTOR_DEVDAX ?
@@ -148,12 +173,15 @@ static void look_at_size(struct doctor *doctor, struct ndctl_namespace *ndns)
 		pmem->size = daxctl_dev_get_size(devdax);
 		pmem->align = daxctl_dev_get_align(devdax);
 		doctor->size = pmem->size;
+		pmem->bad_sectors = bad_sectors_of_devdax(doctor, region, devdax);
 	} else if (pfn) {
 		pmem->size = ndctl_pfn_get_size(pfn);
 		pmem->align = ndctl_pfn_get_align(pfn);
 	} else {
 		pmem->size = ndctl_namespace_get_size(ndns);
 	}
+	if (!devdax)
+		pmem->bad_sectors = bad_sectors(ndns);
 	/* What the libraries say where sysfs says nothing. */
 	if (pmem->size == ULLONG_MAX)
 		pmem->size = 0;
@@ -193,8 +221,7 @@ static void look_at_namespace(struct doctor *doctor, struct ndctl_bus *bus,
 	pmem->numa_node = ndctl_namespace_get_numa_node(ndns);
 	if (pmem->numa_node < 0)
 		pmem->numa_node = ndctl_region_get_numa_node(region);
-	look_at_size(doctor, ndns);
-	pmem->bad_sectors = bad_sectors(doctor, ndns);
+	look_at_media(doctor, region, ndns);
 	look_at_dimms(pmem, region);
 	if (pmem->dimms > pmem->dimms_telling)
 		doctor_unseen(doctor, "unsafe shutdowns: %u of %u DIMMs below %s don't tell%s",
