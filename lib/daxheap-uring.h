@@ -84,7 +84,7 @@ enum {
 #define DAXHEAP_URING_FILE_SLOT(slot) (((unsigned)(slot) + 1) << 16)
 
 /*
- * Attaches @heap to @ring, with room for @entries operations in flight (1 to 32768; 0: as many as
+ * Attaches @heap to @ring, with room for @entries operations in flight (1 to 65536; 0: as many as
  * the ring's completion queue has).  The ring stays the application's, but for its table of files
  * if it has none yet; see above.
  *

@@ -10,7 +10,7 @@
 #include "underio.h"
 #include "uring.h"
 
-#define ENTRIES_MAX 32768u		/* of a submission queue */
+#define ENTRIES_MAX 65536u		/* of a completion queue */
 #define SLOT_MASK 0xffff0000u		/* of the flags: DAXHEAP_URING_FILE_SLOT() */
 
 static const char *const kind_names[] = {

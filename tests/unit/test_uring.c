@@ -340,12 +340,34 @@ Test(uring, attach_refuses)
 	struct io_uring ring;
 
 	ring_open(&ring, 4);
-	must_fail(EINVAL, daxheap_uring_attach(heap, &ring, 32769, 0, &out));
+	must_fail(EINVAL, daxheap_uring_attach(heap, &ring, 65537, 0, &out));
 	must_fail(EINVAL, daxheap_uring_attach(heap, &ring, 0, 1 << 9, &out));
 	ring.features &= ~IORING_FEAT_NODROP;
 	must_fail(EOPNOTSUPP, daxheap_uring_attach(heap, &ring, 0, 0, &out));
 	cr_assert_eq((void *)out, (void *)0x1234);
 	must(daxheap_uring_detach(NULL));
+	io_uring_queue_exit(&ring);
+	daxheap_close(heap);
+}
+
+/* As many as by themselves: what the largest completion queue has. */
+Test(uring, as_many_as_the_largest_queue_has)
+{
+	struct io_uring_params params = {.flags = IORING_SETUP_CQSIZE, .cq_entries = 65536};
+	struct daxheap *heap = pool_create("pool", POOL_SIZE);
+	struct daxheap_uring_info info;
+	struct daxheap_uring *uring;
+	struct io_uring ring;
+
+	ring_open(&ring, 4);
+	io_uring_queue_exit(&ring);
+	cr_assert_eq(io_uring_queue_init_params(4, &ring, &params), 0);
+	for (unsigned entries = 0; entries <= 65536; entries += 65536) {
+		must(daxheap_uring_attach(heap, &ring, entries, 0, &uring));
+		must(daxheap_uring_info(uring, &info));
+		cr_assert_eq(info.entries, 65536);
+		must(daxheap_uring_detach(uring));
+	}
 	io_uring_queue_exit(&ring);
 	daxheap_close(heap);
 }
