@@ -127,7 +127,8 @@ DAXHEAP_API int daxheap_uring_attach(struct daxheap *heap, struct io_uring *ring
 
 /*
  * Ends the attachment (NULL is allowed) and unregisters its buffers.  Before
- * io_uring_queue_exit().
+ * io_uring_queue_exit(): behind that nobody can tell when the operations in flight are over, so
+ * their blocks stay out of use, and the pool open and locked, until the process ends.
  *
  * An attachment holds the pool: if daxheap_close() was called before, the last detach does what
  * that left to do, so that no memory is unmapped, and the pool's lock not given up, under I/O.

@@ -167,7 +167,9 @@ DAXHEAP_API int daxheap_uring_detach(struct daxheap_uring *uring)
 		return err;
 	if (uring->in_flight) {
 		describe_op(uring, uring->in_flight, oldest(uring, false), what, sizeof(what));
-		return dh_fail(EBUSY, "%s: take the completions first", what);
+		return dh_fail(EBUSY, "%s: take the completions first (after "
+			       "io_uring_queue_exit() there are none to take: then the pool stays "
+			       "open until the process ends)", what);
 	}
 	dh_gate_quit(&uring->user);
 	dh_buffers_close(uring);

@@ -635,11 +635,34 @@ Test(uring, detach_with_io_in_flight)
 	rig_recv(&rig, block, 123, NULL);
 	must_fail(EBUSY, daxheap_uring_detach(rig.uring));
 	must_say("a recv of 123 bytes");
+	must_say("after io_uring_queue_exit()");
 	rig_feed(&rig, 123, 2);
 	must_fail(EBUSY, daxheap_uring_detach(rig.uring));
 	rig_reap(&rig);
 	must(daxheap_cancel(rig.heap, block));
 	rig_close(&rig);
+}
+
+/* What was in flight then can be seen by nobody to end: its block is not given out. */
+Test(uring, the_ring_goes_before_the_detach)
+{
+	char *block, *other;
+	struct rig rig;
+
+	rig_open(&rig, 8, DAXHEAP_URING_NO_STAGE);
+	io_uring_queue_exit(&rig.ring);
+	must(daxheap_uring_detach(rig.uring));
+	ring_open(&rig.ring, 8);
+	must(daxheap_uring_attach(rig.heap, &rig.ring, 0, DAXHEAP_URING_NO_STAGE, &rig.uring));
+	must(daxheap_alloc(rig.heap, 2 * MiB, (void **)&block));
+	rig_recv(&rig, block, 123, NULL);
+	io_uring_queue_exit(&rig.ring);
+	must_fail(EBUSY, daxheap_uring_detach(rig.uring));
+	must(daxheap_cancel(rig.heap, block));
+	must(daxheap_alloc(rig.heap, 2 * MiB, (void **)&other));
+	cr_assert_neq(block, other);
+	daxheap_close(rig.heap);
+	must_fail(EBUSY, daxheap_open(pool_path("pool"), 0, &rig.heap));
 }
 
 /*
