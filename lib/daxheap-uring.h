@@ -86,7 +86,8 @@ enum {
 /*
  * Attaches @heap to @ring, with room for @entries operations in flight (1 to 65536; 0: as many as
  * the ring's completion queue has).  The ring stays the application's, but for its table of files
- * if it has none yet; see above.
+ * if it has none yet; see above.  The struct itself stays where it is until the detach: it must
+ * not be copied or moved, as the attachment points to it.
  *
  * Where the data goes:
  *
@@ -129,6 +130,10 @@ DAXHEAP_API int daxheap_uring_attach(struct daxheap *heap, struct io_uring *ring
  * Ends the attachment (NULL is allowed) and unregisters its buffers.  Before
  * io_uring_queue_exit(): behind that nobody can tell when the operations in flight are over, so
  * their blocks stay out of use, and the pool open and locked, until the process ends.
+ *
+ * With IORING_SETUP_SINGLE_ISSUER the thread that submits to the ring is to do it.  Another's
+ * detach succeeds as well, but the kernel lets it unregister nothing: the ring keeps its tables, and the
+ * chunks that were registered stay in the file until the pool is opened again.
  *
  * An attachment holds the pool: if daxheap_close() was called before, the last detach does what
  * that left to do, so that no memory is unmapped, and the pool's lock not given up, under I/O.
@@ -229,7 +234,9 @@ struct daxheap_uring_info {
 	 * Why buffers are not registered, or no more of them: an errno, 0 if they are.
 	 * EOPNOTSUPP: FS DAX; EFAULT: page cache; EBUSY: the ring had a table of its own;
 	 * EINVAL: a kernel before 5.19; ENOMEM: RLIMIT_MEMLOCK; EROFS: open read-only;
-	 * ECANCELED: not asked for.
+	 * EEXIST: another thread alone may use the ring (IORING_SETUP_SINGLE_ISSUER); EACCES: the
+	 * ring's restrictions forbid it; ECANCELED: not asked for.  Others as io_uring_register(2)
+	 * has them, such as EBADFD.
 	 */
 	int reason;
 	unsigned entries, in_flight;
@@ -237,8 +244,9 @@ struct daxheap_uring_info {
 	uint64_t direct, staged, through_registered;	/* operations prepared so far */
 	/*
 	 * Why the pool's lock goes with the process though a device may still be at its blocks: an
-	 * errno, 0 if it does not.  EBUSY: the ring had a table of files already; others as
-	 * io_uring_register(2) has them for IORING_REGISTER_FILES.
+	 * errno, 0 if it does not.  EBUSY: the ring had a table of files already; EEXIST: another
+	 * thread alone may use the ring; others as io_uring_register(2) has them for
+	 * IORING_REGISTER_FILES.
 	 */
 	int lock_reason;
 };

@@ -564,6 +564,78 @@ Test(underio, a_trim_leaves_what_is_registered)
 	rig_close(&rig);
 }
 
+static void *detach(void *arg)
+{
+	must(daxheap_uring_detach(arg));
+	return NULL;
+}
+
+/* As long as the kernel has the pages, which is until the ring goes: these the heap can't tell. */
+Test(underio, detached_by_a_thread_that_may_not_unregister)
+{
+	uint64_t freed = 0;
+	pthread_t other;
+	struct rig rig;
+	char *block;
+	int err;
+
+	rig_open(&rig, 8, 0);
+	must(daxheap_uring_detach(rig.uring));
+	io_uring_queue_exit(&rig.ring);
+	err = io_uring_queue_init(8, &rig.ring, IORING_SETUP_SINGLE_ISSUER);
+	if (err)
+		cr_skip_test("no IORING_SETUP_SINGLE_ISSUER here: %s", strerror(-err));
+	must(daxheap_uring_attach(rig.heap, &rig.ring, 0, DAXHEAP_URING_NO_STAGE |
+				  DAXHEAP_URING_REGISTER, &rig.uring));
+	if (rig_info(&rig).write_path != DAXHEAP_URING_REGISTERED)
+		cr_skip_test("the kernel registers no such memory");
+	block = pool_block(rig.heap, 2 * MiB, 1);
+	cr_assert_eq(rig_read(&rig, block, 100, 0), 100);
+	must(daxheap_cancel(rig.heap, block));
+	pthread_create(&other, NULL, detach, rig.uring);
+	pthread_join(other, NULL);
+	must(daxheap_uring_attach(rig.heap, &rig.ring, 0, DAXHEAP_URING_REGISTER, &rig.uring));
+	cr_assert_eq(rig_info(&rig).reason, EBUSY);
+	cr_assert_eq(rig_info(&rig).lock_reason, EBUSY);
+	must(daxheap_uring_detach(rig.uring));
+	must(daxheap_trim(rig.heap, 0, TRIM_MS, &freed));
+	cr_assert_lt(freed, 2 * MiB);
+	io_uring_queue_exit(&rig.ring);
+	rig.heap = pool_reopen(rig.heap, "pool");
+	must(daxheap_trim(rig.heap, 0, TRIM_MS, &freed));
+	cr_assert_geq(freed, 2 * MiB);
+	ring_open(&rig.ring, 8);
+	must(daxheap_uring_attach(rig.heap, &rig.ring, 0, 0, &rig.uring));
+	rig_close(&rig);
+}
+
+static void *attach(void *arg)
+{
+	struct rig *rig = arg;
+
+	must(daxheap_uring_attach(rig->heap, &rig->ring, 0, DAXHEAP_URING_REGISTER, &rig->uring));
+	cr_assert_eq(rig_info(rig).reason, EEXIST);
+	cr_assert_eq(rig_info(rig).lock_reason, EEXIST);
+	return NULL;
+}
+
+Test(underio, attached_by_a_thread_that_may_not_register)
+{
+	pthread_t other;
+	struct rig rig;
+	int err;
+
+	rig_open(&rig, 8, 0);
+	must(daxheap_uring_detach(rig.uring));
+	io_uring_queue_exit(&rig.ring);
+	err = io_uring_queue_init(8, &rig.ring, IORING_SETUP_SINGLE_ISSUER);
+	if (err)
+		cr_skip_test("no IORING_SETUP_SINGLE_ISSUER here: %s", strerror(-err));
+	pthread_create(&other, NULL, attach, &rig);
+	pthread_join(other, NULL);
+	rig_close(&rig);
+}
+
 /* What was given back before is the file's again: it is given back once more. */
 Test(underio, a_trim_takes_what_was_registered)
 {
