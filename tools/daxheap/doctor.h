@@ -36,6 +36,7 @@ struct doctor_block {
 	char name[64];			/* "pmem0p1"; empty: none seen */
 	char whole[64];			/* "pmem0" */
 	char stacked_on[64];		/* of device mapper and md: the one device below */
+	char disk[64];			/* whole, or what it is made of in the end */
 	bool stacked;
 	bool dax_known, dax;		/* whether the device offers DAX to file systems */
 	uint64_t start;			/* bytes, of a partition */

@@ -11,6 +11,8 @@
 
 #include "doctor.h"
 
+#define STACK_MAX 16u
+
 /* An attribute in sysfs.  False if it is not there. */
 static bool read_number(uint64_t *value, const char *device, const char *attribute)
 {
@@ -53,6 +55,36 @@ static unsigned find_below(const char *device, char *below, size_t room)
 	if (dir)
 		closedir(dir);
 	return count;
+}
+
+/* "pmem0" for "pmem0p1".  False if the device is not there. */
+static bool find_whole(const char *device, char *whole, size_t room)
+{
+	unsigned major, minor;
+	char path[256];
+	FILE *file;
+	int got;
+
+	snprintf(path, sizeof(path), "/sys/class/block/%s/dev", device);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	got = fscanf(file, "%u:%u", &major, &minor);
+	fclose(file);
+	return got == 2 && !blkid_devno_to_wholedisk(makedev(major, minor), whole, room, NULL) &&
+	       whole[0];
+}
+
+/* Down to the disk, through devices that are made of one other, or of a partition of it. */
+static void find_disk(struct doctor_block *block)
+{
+	char below[sizeof(block->disk)];
+
+	snprintf(block->disk, sizeof(block->disk), "%s", block->whole);
+	for (unsigned i = 0; i < STACK_MAX; i++)
+		if (find_below(block->disk, below, sizeof(below)) != 1 ||
+		    !find_whole(below, block->disk, sizeof(block->disk)))
+			return;
 }
 
 /* Of a device without a mount. */
@@ -105,6 +137,7 @@ void doctor_look_at_block(struct doctor *doctor)
 	block->stacked = below > 0;
 	if (below > 1)
 		block->stacked_on[0] = '\0';
+	find_disk(block);
 	if (doctor->kind == DOCTOR_BLOCK && !doctor->folder[0])
 		read_content(doctor);
 }

@@ -79,8 +79,7 @@ static bool is_ours(const struct doctor *doctor, struct ndctl_namespace *ndns)
 	if (doctor->kind == DOCTOR_DEVDAX)
 		return devdax_of(ndns, doctor->dev);
 	device = block_device_of(ndns);
-	return device && device[0] &&
-	       !strcmp(device, block->stacked_on[0] ? block->stacked_on : block->whole);
+	return device && device[0] && !strcmp(device, block->disk);
 }
 
 /* From sysfs where the kernel knows it, else by asking the DIMM, which takes root.  -1: no. */
