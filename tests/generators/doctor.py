@@ -115,6 +115,12 @@ def test_other_places():
     cli.result(answer.get("huge_pages", {}).get("answer") == "unknown" and
                any("scratch file" in note for note in answer["not_seen"]),
                "what can't be tried is unknown, and why is said", answer)
+    for path in ("/proc", "/proc/sys", "/proc/self", "/sys"):
+        answer = doctor(path)
+        told = " ".join([answer["durable_by_flushes"]["reason"]] + answer["not_seen"])
+        cli.result("no place for a pool" in told and "nobody can make a file" in told and
+                   "msync" not in told and "try it as" not in told,
+                   f"no heap can be in {path}", answer)
     tmpfs = os.path.isdir("/dev/shm") and doctor("/dev/shm")
     if not tmpfs or (tmpfs["file_system"] or {}).get("type") != "tmpfs":
         skip("tmpfs", "none at /dev/shm")

@@ -215,7 +215,7 @@ Test(doctor, the_device_has_no_dax)
 /* What msync() does there makes nothing durable. */
 Test(doctor, file_systems_in_memory)
 {
-	static const char *const types[] = {"tmpfs", "ramfs"};
+	static const char *const types[] = {"tmpfs", "ramfs", "devtmpfs"};
 
 	for (unsigned i = 0; i < 2; i++) {
 		struct doctor *doctor = without_dax();

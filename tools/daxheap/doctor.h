@@ -29,6 +29,7 @@ struct doctor_fs {
 	char source[256];
 	unsigned block_size;
 	bool dax_known, dax;		/* S_DAX of the file, or of a scratch file there */
+	bool no_files;			/* nobody can make a file there: proc, sysfs */
 };
 
 /* By libblkid and sysfs. */

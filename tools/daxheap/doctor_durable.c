@@ -21,7 +21,7 @@ static bool can_have_dax(const char *type)
 
 static bool in_memory(const char *type)
 {
-	return !strcmp(type, "tmpfs") || !strcmp(type, "ramfs");
+	return !strcmp(type, "tmpfs") || !strcmp(type, "ramfs") || !strcmp(type, "devtmpfs");
 }
 
 static void advise_mount(const struct doctor *doctor, struct doctor_verdict *verdict)
@@ -164,9 +164,13 @@ static void judge_no_dax(const struct doctor *doctor, struct doctor_verdict *ver
 			block->name[0] ? block->name : "unknown");
 		advise_elsewhere(verdict);
 	}
-	because(verdict, in_memory(fs->type) ?
-		"; it is memory, and no heap here outlives a restart of the system" :
-		"; a heap here makes durable by msync");
+	if (fs->no_files)
+		because(verdict, "; it has no place for a pool");
+	else if (in_memory(fs->type))
+		because(verdict, "; it is memory, and no heap here outlives a restart of the "
+			"system");
+	else
+		because(verdict, "; a heap here makes durable by msync");
 }
 
 void judge_durable(const struct doctor *doctor, struct doctor_verdict *verdict)

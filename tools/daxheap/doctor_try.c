@@ -11,12 +11,28 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "doctor.h"
 
 /* A few ranges, so that one that lies well by luck does not speak for all. */
 #define SCRATCH_SIZE (4 * DOCTOR_HUGE)
+
+/* Of a folder in which no file could be made: those of the kernel have no space at all. */
+static bool has_no_space(const char *folder)
+{
+	struct statvfs stv;
+
+	return !statvfs(folder, &stv) && !stv.f_blocks;
+}
+
+static const char *why_no_scratch(const struct doctor *doctor, int err)
+{
+	if (doctor->fs.no_files)
+		return "nobody can make a file there";
+	return err == EOPNOTSUPP ? "this file system has no O_TMPFILE" : strerror(err);
+}
 
 /* Not seen by others, and without a trace in the folder.  -1: it can't be had. */
 static int open_scratch(struct doctor *doctor)
@@ -26,10 +42,11 @@ static int open_scratch(struct doctor *doctor)
 
 	if (fd < 0) {
 		err = errno;
+		doctor->fs.no_files = has_no_space(doctor->folder);
 		doctor_unseen(doctor, "what needs a scratch file in %s: %s%s", doctor->folder,
-			      err == EOPNOTSUPP ? "this file system has no O_TMPFILE" :
-						  strerror(err),
-			      err == EACCES ? ": try it as a user who may write there" : "");
+			      why_no_scratch(doctor, err),
+			      err == EACCES && !doctor->fs.no_files && geteuid() ?
+				      ": try it as a user who may write there" : "");
 		return -1;
 	}
 	do {
