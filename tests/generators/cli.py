@@ -61,6 +61,20 @@ def flip(name, offset):
         file.write(bytes([byte ^ 1]))
 
 
+def test_odd_name():
+    # Complete, no character at all, cut, overlong, a surrogate, beyond Unicode.
+    odd = os.fsencode(path("")) + (b"\xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80 \xff\xc3 \xe2\x82 "
+                                   b"\xc0\xaf \xed\xa0\x80 \xf4\x90\x80\x80")
+    wanted = "/\u00e4 \u20ac \U0001f600 " + " ".join("\ufffd" * count for count in (2, 2, 2, 3, 4))
+    for verb in (["create", "--json", odd, "8M"], ["info", "--json", odd]):
+        done = subprocess.run(["./daxheap", *verb], capture_output=True, timeout=60, check=False)
+        try:
+            named = json.loads(done.stdout.decode("utf-8"))["pool"]
+        except ValueError:
+            named = ""
+        result(named.endswith(wanted), f"{verb[0]} --json of a name that is not UTF-8", done)
+
+
 def main():
     pool = path("pool")
     made = from_json("create --json", {"pool", "size_bytes", "durability"},
@@ -73,6 +87,7 @@ def main():
     empty = json.loads(daxheap("ls", "--json", pool).stdout)
     result(empty == [], "ls of an empty pool", empty)
 
+    test_odd_name()
     store = path("store")
     for key in ("a", "b", "c"):
         run("./kv", store, "put", key, "x" * 100)

@@ -37,6 +37,8 @@ int cli_doctor(const struct cli_args *args);
  * of sysexits.h as the man page lists them. */
 int cli_fail(int err);
 
+/* json.c: what is not UTF-8 in a string stands as U+FFFD. */
+struct json_object *cli_json_string(const char *value);
 void cli_print_json(struct json_object *object);
 void cli_add_number(struct json_object *object, const char *key, uint64_t value);
 void cli_add_string(struct json_object *object, const char *key, const char *value);

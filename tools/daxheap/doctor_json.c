@@ -158,7 +158,7 @@ void doctor_print_json(const struct doctor *doctor)
 	json_object_object_add(top, "ranges", huge_json(&doctor->huge));
 	json_object_object_add(top, "scratch_ranges", huge_json(&doctor->scratch_huge));
 	for (unsigned i = 0; i < doctor->unseen_count; i++)
-		json_object_array_add(unseen, json_object_new_string(doctor->unseen[i]));
+		json_object_array_add(unseen, cli_json_string(doctor->unseen[i]));
 	json_object_object_add(top, "not_seen", unseen);
 	cli_print_json(top);
 }

@@ -274,24 +274,6 @@ int cli_fail(int err)
 	}
 }
 
-void cli_print_json(struct json_object *object)
-{
-	puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PRETTY |
-						    JSON_C_TO_STRING_SPACED |
-						    JSON_C_TO_STRING_NOSLASHESCAPE));
-	json_object_put(object);
-}
-
-void cli_add_number(struct json_object *object, const char *key, uint64_t value)
-{
-	json_object_object_add(object, key, json_object_new_uint64(value));
-}
-
-void cli_add_string(struct json_object *object, const char *key, const char *value)
-{
-	json_object_object_add(object, key, json_object_new_string(value));
-}
-
 bool cli_parse_size(const char *text, uint64_t *size)
 {
 	static const char suffixes[] = "KMGT";
