@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,7 @@
 #define KEYS		3000u
 #define ENTRIES		64u		/* of the ring */
 #define TRIM_LIMIT_MS	500u
+#define SECONDS_MAX	1e6
 
 static void die(const char *what)
 {
@@ -282,6 +284,14 @@ static unsigned compare(uint64_t moment)
 
 /* --- the program --- */
 
+static bool parse_seconds(const char *text, double *seconds)
+{
+	char *end;
+
+	*seconds = strtod(text, &end);
+	return end != text && !*end && *seconds >= 0 && *seconds <= SECONDS_MAX;
+}
+
 static void sleep_s(double seconds)
 {
 	const struct timespec pause = {.tv_sec = (time_t)seconds,
@@ -311,7 +321,10 @@ int main(int argc, char **argv)
 		return usage(stdout, EXIT_SUCCESS);
 	if (argc < 3 || argc > 4)
 		return usage(stderr, 2);
-	seconds = argc > 3 ? atof(argv[3]) : 2;
+	if (!parse_seconds(argc > 3 ? argv[3] : "2", &seconds)) {
+		fprintf(stderr, "backup: '%s' is no number of seconds\n", argv[3]);
+		return usage(stderr, 2);
+	}
 	if (access(argv[1], F_OK) == 0 || access(argv[2], F_OK) == 0) {
 		fputs("backup: POOL or COPY is there already: choose other names\n", stderr);
 		return EXIT_FAILURE;
@@ -340,6 +353,8 @@ int main(int argc, char **argv)
 	       "%llu not, the longest took %.1f ms\n", (unsigned long long)moment,
 	       (unsigned long long)changes, wrong, KEYS, (unsigned long long)trims,
 	       (unsigned long long)late, (double)longest_us / 1000);
+	if (fflush(stdout) || ferror(stdout))
+		die_errno("can't print", errno);
 	kv_close(&copy);
 	kv_close(&store);
 	return wrong ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -6,6 +6,9 @@
  *
  * The table itself, and how it uses the heap, is in kvstore.c.
  */
+#include <ctype.h>
+#include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,8 +52,10 @@ static void load(struct kv *kv, uint64_t first, uint64_t count)
 		memset(value + size, 'a' + (int)(i % 26), 1000);
 		if (kv_put(kv, key, value, 10 + (uint32_t)(i * 104729 % 991)))
 			die("put");
-		printf("%llu %s\n", (unsigned long long)i, key);
-		fflush(stdout);
+		if (printf("%llu %s\n", (unsigned long long)i, key) < 0 || fflush(stdout)) {
+			perror("kv: can't print");
+			exit(EXIT_FAILURE);
+		}
 	}
 }
 
@@ -75,7 +80,7 @@ static int check(struct kv *kv)
 struct verb {
 	const char *name;
 	int args_min, args_max;
-	bool writes;
+	bool writes, numbers;
 	int (*run)(struct kv *kv, char **args);
 };
 
@@ -115,6 +120,7 @@ static int run_list(struct kv *kv, char **args)
 
 static int run_load(struct kv *kv, char **args)
 {
+	/* They are numbers: see main(). */
 	load(kv, args[1] ? strtoull(args[1], NULL, 10) : 0, strtoull(args[0], NULL, 10));
 	return EXIT_SUCCESS;
 }
@@ -126,10 +132,22 @@ static int run_check(struct kv *kv, char **args)
 }
 
 static const struct verb verbs[] = {
-	{"put", 2, 2, true, run_put},    {"get", 1, 1, false, run_get},
-	{"del", 1, 1, true, run_del},    {"list", 0, 0, false, run_list},
-	{"load", 1, 2, true, run_load},  {"check", 0, 0, false, run_check},
+	{"put", 2, 2, true, false, run_put},
+	{"get", 1, 1, false, false, run_get},
+	{"del", 1, 1, true, false, run_del},
+	{"list", 0, 0, false, false, run_list},
+	{"load", 1, 2, true, true, run_load},
+	{"check", 0, 0, false, false, run_check},
 };
+
+static bool is_number(const char *text)
+{
+	char *end;
+
+	errno = 0;
+	strtoull(text, &end, 10);
+	return isdigit((unsigned char)*text) && !*end && !errno;
+}
 
 static int usage(FILE *to, int status)
 {
@@ -156,6 +174,15 @@ static void open_pool(struct kv *kv, const char *path, bool writes)
 		die("can't open the pool");
 }
 
+/* What could not be printed is an error. */
+static int finish_output(int status)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return status;
+	perror("kv: can't print");
+	return EXIT_FAILURE;
+}
+
 int main(int argc, char **argv)
 {
 	struct kv kv;
@@ -169,10 +196,15 @@ int main(int argc, char **argv)
 		if (strcmp(argv[2], verb->name) || argc - 3 < verb->args_min ||
 		    argc - 3 > verb->args_max)
 			continue;
+		for (char **arg = argv + 3; verb->numbers && *arg; arg++)
+			if (!is_number(*arg)) {
+				fprintf(stderr, "kv: '%s' is no number\n", *arg);
+				return usage(stderr, 2);
+			}
 		open_pool(&kv, argv[1], verb->writes);
 		status = verb->run(&kv, argv + 3);
 		kv_close(&kv);
-		return status;
+		return finish_output(status);
 	}
 	return usage(stderr, 2);
 }

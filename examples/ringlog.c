@@ -17,7 +17,9 @@
  *
  * One writer and one reader may be at work at the same time; `run` shows it.
  */
+#include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -207,7 +209,7 @@ static struct ring *open_ring(void)
 	return ring;
 }
 
-static int run_append(struct ring *ring, const char *unused)
+static int run_append(struct ring *ring, unsigned long long unused)
 {
 	struct daxheap_action *action = new_action();
 	char line[RECORD_MAX];
@@ -228,10 +230,9 @@ static int run_append(struct ring *ring, const char *unused)
 	return EXIT_SUCCESS;
 }
 
-static int run_read(struct ring *ring, const char *count)
+static int run_read(struct ring *ring, unsigned long long left)
 {
 	struct daxheap_action *action = new_action();
-	unsigned long long left = count ? strtoull(count, NULL, 10) : ~0ull;
 	const struct record *record;
 
 	while (left-- && (record = oldest(ring, action))) {
@@ -246,7 +247,7 @@ static int run_read(struct ring *ring, const char *count)
 	return EXIT_SUCCESS;
 }
 
-static int run_stat(struct ring *ring, const char *unused)
+static int run_stat(struct ring *ring, unsigned long long unused)
 {
 	uint64_t bytes = 0;
 	struct stat st;
@@ -318,10 +319,10 @@ static uint64_t read_records(struct ring *ring, struct daxheap_action *action, u
 	return next;
 }
 
-static int run_run(struct ring *ring, const char *seconds)
+static int run_run(struct ring *ring, unsigned long long seconds)
 {
 	const struct timespec pause = {.tv_nsec = 1000000};
-	time_t end = time(NULL) + (seconds ? atoi(seconds) : 1);
+	time_t begin = time(NULL);
 	struct daxheap_action *action = new_action();
 	struct daxheap_info info;
 	pthread_t writer;
@@ -335,7 +336,7 @@ static int run_run(struct ring *ring, const char *seconds)
 		fprintf(stderr, "ringlog: no thread\n");
 		return EXIT_FAILURE;
 	}
-	while (time(NULL) < end) {
+	while ((unsigned long long)(time(NULL) - begin) < seconds) {
 		next = read_records(ring, action, next);
 		nanosleep(&pause, NULL);
 	}
@@ -365,31 +366,69 @@ static int usage(FILE *to, int status)
 	return status;
 }
 
+static bool parse_number(const char *text, unsigned long long *number)
+{
+	char *end;
+
+	errno = 0;
+	*number = strtoull(text, &end, 10);
+	return isdigit((unsigned char)*text) && !*end && !errno;
+}
+
+static void open_pool(const char *path)
+{
+	int err = daxheap_open(path, 0, &heap);
+
+	pool = path;
+	if (err == -ENOENT)
+		err = daxheap_create(path, POOL_SIZE, 0, &heap);
+	if (err)
+		die("can't open the pool");
+	err = daxheap_set_trim_policy(heap, KEEP_FREE, 0, TRIM_LIMIT_MS);
+	/* Device DAX has no file system to give space back to. */
+	if (err && err != -EOPNOTSUPP)
+		die("trim policy");
+}
+
+/* What could not be printed is an error. */
+static int finish_output(int status)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return status;
+	perror("ringlog: can't print");
+	return EXIT_FAILURE;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct verb {
 		const char *name;
-		int (*run)(struct ring *ring, const char *arg);
+		int (*run)(struct ring *ring, unsigned long long number);
+		int args;
+		unsigned long long number;	/* if none is given */
 	} verbs[] = {
-		{"append", run_append}, {"read", run_read}, {"stat", run_stat}, {"run", run_run},
+		{"append", run_append, 0, 0},
+		{"read", run_read, 1, ULLONG_MAX},
+		{"stat", run_stat, 0, 0},
+		{"run", run_run, 1, 1},
 	};
 
 	if (argc == 2 && !strcmp(argv[1], "--help"))
 		return usage(stdout, EXIT_SUCCESS);
-	for (size_t i = 0; argc > 2 && argc < 5 && i < sizeof(verbs) / sizeof(verbs[0]); i++) {
-		int err, status;
+	for (size_t i = 0; argc > 2 && i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+		unsigned long long number = verbs[i].number;
+		int status;
 
-		if (strcmp(argv[2], verbs[i].name))
+		if (strcmp(argv[2], verbs[i].name) || argc - 3 > verbs[i].args)
 			continue;
-		pool = argv[1];
-		err = daxheap_open(pool, 0, &heap);
-		if (err == -ENOENT)
-			err = daxheap_create(pool, POOL_SIZE, 0, &heap);
-		if (err || daxheap_set_trim_policy(heap, KEEP_FREE, 0, TRIM_LIMIT_MS))
-			die("can't open the pool");
-		status = verbs[i].run(open_ring(), argv[3]);
+		if (argc > 3 && !parse_number(argv[3], &number)) {
+			fprintf(stderr, "ringlog: '%s' is no number\n", argv[3]);
+			return usage(stderr, 2);
+		}
+		open_pool(argv[1]);
+		status = verbs[i].run(open_ring(), number);
 		daxheap_close(heap);
-		return status;
+		return finish_output(status);
 	}
 	return usage(stderr, 2);
 }
