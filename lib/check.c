@@ -99,11 +99,15 @@ void dh_check_put_word(struct dh_check *check, uint64_t *at, uint64_t payload)
 	dh_check_put(check, at, &word, sizeof(word));
 }
 
+/* A read ends in front of what the media can't give: that comes with the next. */
 static bool readable(const struct dh_check *check, uint64_t offset, size_t size)
 {
 	char bytes[DH_CHUNK_HEADER_SIZE];
+	ssize_t got = 1;
 
-	return dh_mapping_pread(&check->mapping, bytes, size, offset) >= 0 || errno != EIO;
+	for (size_t done = 0; done < size && got > 0; done += (size_t)got)
+		got = dh_mapping_pread(&check->mapping, bytes, size - done, offset + done);
+	return got >= 0 || errno != EIO;
 }
 
 static void hide_page(struct dh_check *check, uint64_t offset)

@@ -57,7 +57,10 @@ ssize_t __wrap_pread(int fd, void *to, size_t size, off_t offset)
 {
 	uint64_t at = (uint64_t)offset;
 
-	if (poisoned && at < poisoned + DH_PAGE_SIZE && at + size > poisoned) {
+	/* As DAX does it: what lies in front of the page is had. */
+	if (poisoned && at < poisoned && at + size > poisoned)
+		size = poisoned - at;
+	if (poisoned && at >= poisoned && at < poisoned + DH_PAGE_SIZE) {
 		errno = EIO;
 		return -1;
 	}
