@@ -337,8 +337,8 @@ DAXHEAP_API int daxheap_get_info(struct daxheap *heap, struct daxheap_info *info
  * chunks that are not half in use, which costs these their huge pages.  So much keeps its space
  * that @keep_bytes find room there, the first chunks and units.  Empty spans that other threads
  * keep for their next blocks stay.  Live and reserved blocks are not touched, and all threads may
- * go on; one that finds no other space waits for what is being given back, and one that makes the
- * file take more space waits in the kernel for what that is at, and who needs a new span for both.
+ * go on; one that finds no other space waits for what is being given back, and one for which the
+ * file must take more space waits in the kernel for what that is at.
  *
  * It waits for the heap's own I/O in flight (new I/O waits for it in turn), the calling thread's
  * included, and the kernel for pages that others have pinned; all in all not much longer than

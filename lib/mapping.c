@@ -22,6 +22,7 @@
 
 #ifdef DH_TEST_HOOKS
 void (*dh_file_listener)(enum dh_file_change change, uint64_t offset, uint64_t size);
+void (*dh_mapping_wait)(void);
 #endif
 
 /* A process that was killed with a ring attached has the lock until the kernel has undone that,
@@ -51,6 +52,10 @@ static int take_space(const struct dh_mapping *mapping, uint64_t offset, uint64_
 {
 	int err;
 
+#ifdef DH_TEST_HOOKS
+	if (dh_mapping_wait)
+		dh_mapping_wait();
+#endif
 	if (mapping->is_dax)
 		return dh_fill_holes(mapping->fd, offset, size);
 	do {

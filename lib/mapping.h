@@ -66,7 +66,8 @@ int dh_mapping_allocate(const struct dh_mapping *mapping, uint64_t offset, uint6
 
 /*
  * The same for chunks, and *@ahead bytes more behind them (*ahead: of which so many were had).
- * Makes the file longer where these lie behind its end, durably.
+ * Makes the file longer where these lie behind its end, durably.  One thread at a time, and not
+ * while the file is cut before the end of the range.
  */
 int dh_mapping_allocate_ahead(struct dh_mapping *mapping, uint64_t offset, uint64_t size,
 			      uint64_t *ahead);
@@ -93,9 +94,11 @@ enum dh_file_change {
 	DH_FILE_SYNCED,			/* all that came before */
 };
 
-/* For tests that form the images a crash could leave: told of each, after it happened. */
 #ifdef DH_TEST_HOOKS
+/* For tests that form the images a crash could leave: told of each, after it happened. */
 extern void (*dh_file_listener)(enum dh_file_change change, uint64_t offset, uint64_t size);
+/* Called where the kernel would wait before it gives space, unless NULL. */
+extern void (*dh_mapping_wait)(void);
 #endif
 
 static inline void dh_mapping_changed(enum dh_file_change change, uint64_t offset, uint64_t size)

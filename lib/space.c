@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include "error.h"
+#include "grow.h"
 #include "space.h"
 #include "spare.h"
 
@@ -90,36 +91,17 @@ static int format_spans(struct dh_space *space, struct dh_traffic *traffic, uint
 	return dh_fence(space->persist, traffic);
 }
 
-/* Space on the file system for chunks, and for all words of the table up to theirs. */
-static int allocate(struct dh_space *space, uint64_t index, uint64_t length)
-{
-	const uint64_t step = UINT64_C(65536) / sizeof(uint64_t);
-	uint64_t words = (index + length + step - 1) / step * step;
-
-	if (words > space->media->chunks)
-		words = space->media->chunks;
-	if (words > space->words_allocated) {
-		int err = dh_mapping_allocate(space->mapping,
-					      dh_media_offset(space->media, space->media->table),
-					      words * sizeof(uint64_t));
-
-		if (err)
-			return err;
-		space->words_allocated = words;
-	}
-	return dh_spare_allocate(space, index, length);
-}
-
 static int no_space(uint64_t size)
 {
 	return dh_fail(ENOMEM, "no free space for a block of %llu bytes: free some, or move to "
 		       "a larger pool", (unsigned long long)size);
 }
 
-/* -EAGAIN: what is being given back can be used again soon, and so can the end of the file. */
+/* -EAGAIN: what is being given back can be used again soon, and so can the end of the file; and
+ * what is being given space. */
 static int no_space_now(const struct dh_space *space, uint64_t size)
 {
-	return space->trimming ? -EAGAIN : no_space(size);
+	return space->trimming || space->growth.count ? -EAGAIN : no_space(size);
 }
 
 /* Makes a free chunk one of spans. */
@@ -132,9 +114,9 @@ static int add_chunk(struct dh_space *space, struct dh_traffic *traffic, uint64_
 	/* It is one already, with free units. */
 	if (atomic_load(&chunk->kind) == DH_CHUNK_SPANS)
 		return 0;
-	err = wait_for_horizon(space, traffic, chunk_last_seq(chunk));
+	err = dh_grow_chunks(space, index, 1);
 	if (!err)
-		err = allocate(space, index, 1);
+		err = wait_for_horizon(space, traffic, chunk_last_seq(chunk));
 	if (err)
 		return err;
 	if (!units)
@@ -262,12 +244,15 @@ static int format_span(struct dh_space *space, struct dh_traffic *traffic, struc
 	return err;
 }
 
-/* A chunk that was never used, without reading what is in those before; 0: none seen. */
+/*
+ * A chunk that was never used, or is known to be free, without reading what is in those before; 0:
+ * none seen.
+ */
 static uint64_t find_untouched(struct dh_space *space, uint64_t from)
 {
 	for (uint64_t i = from; i < space->end; i++)
-		if (!atomic_load(&space->chunks[i].loaded) &&
-		    !__atomic_load_n(&space->media->table[i], __ATOMIC_ACQUIRE) &&
+		if ((atomic_load(&space->chunks[i].loaded) ||
+		     !__atomic_load_n(&space->media->table[i], __ATOMIC_ACQUIRE)) &&
 		    !dh_space_load(space, i) && dh_chunk_is_free(space, i))
 			return i;
 	return 0;
@@ -325,24 +310,6 @@ static int find_place(struct dh_space *space, unsigned class, uint16_t tag, uint
 	return no_space_now(space, dh_class_size(class));
 }
 
-/* Space for units that were given back, or may have been in an earlier life. */
-static int fill_units(struct dh_space *space, uint64_t chunk, unsigned unit, unsigned class)
-{
-	struct dh_units *units = atomic_load(&space->chunks[chunk].units);
-	unsigned count = dh_class_units(class);
-	uint32_t mask = dh_units_mask(unit, count);
-	int err;
-
-	if ((units->filled & mask) == mask)
-		return 0;
-	err = dh_mapping_allocate(space->mapping, chunk * DH_CHUNK_SIZE + unit * DH_UNIT_SIZE,
-				  count * DH_UNIT_SIZE);
-	units->holes &= ~mask;
-	if (!err)
-		units->filled |= mask;
-	return err;
-}
-
 static int new_span(struct dh_space *space, struct dh_traffic *traffic, uint64_t chunk,
 		    unsigned unit, unsigned class, uint16_t tag, struct dh_span **span)
 {
@@ -355,10 +322,11 @@ static int new_span(struct dh_space *space, struct dh_traffic *traffic, uint64_t
 			return err;
 		find_units(space, class, chunk, &unit);
 	}
-	was_free = dh_chunk_is_free(space, chunk);
-	err = fill_units(space, chunk, unit, class);
+	/* They may have been given back, or in an earlier life. */
+	err = dh_grow_units(space, chunk, dh_units_mask(unit, dh_class_units(class)));
 	if (err)
 		return err;
+	was_free = dh_chunk_is_free(space, chunk);
 	err = dh_span_make(space, atomic_load(&space->chunks[chunk].units), chunk, unit, class, tag,
 			span);
 	if (err)
@@ -399,16 +367,15 @@ int dh_space_take_span(struct dh_space *space, struct dh_traffic *traffic,
 		       struct dh_cache *cache, unsigned class, uint16_t tag,
 		       struct dh_span **span)
 {
+	unsigned round = 0;
 	int err;
 
-	for (unsigned round = 0;; round++) {
-		dh_lock(&space->lock);
+	dh_lock(&space->lock);
+	do {
 		err = take_span(space, traffic, cache, class, tag, span);
-		dh_unlock(&space->lock);
-		if (err != -EAGAIN)
-			return err;
-		dh_wait(round);
-	}
+	} while (dh_grow_or_wait(space, &err, &round));
+	dh_unlock(&space->lock);
+	return err;
 }
 
 void dh_space_give_span(struct dh_space *space, struct dh_span *span)
@@ -483,12 +450,12 @@ static int reserve_huge(struct dh_space *space, struct dh_traffic *traffic, uint
 	uint64_t index = 0, last_seq = 0;
 	int err = find_free_chunks(space, length, &index);
 
+	if (!err)
+		err = dh_grow_chunks(space, index, length);
 	for (uint64_t i = 0; i < length && !err; i++)
 		last_seq = dh_max(last_seq, chunk_last_seq(&space->chunks[index + i]));
 	if (!err)
 		err = wait_for_horizon(space, traffic, last_seq);
-	if (!err)
-		err = allocate(space, index, length);
 	if (!err)
 		err = format_huge(space, traffic, index, length, tag);
 	if (err)
@@ -506,18 +473,17 @@ int dh_space_reserve_huge(struct dh_space *space, struct dh_traffic *traffic, ui
 			  uint16_t tag, uint64_t *offset)
 {
 	uint64_t length = (size + DH_CHUNK_SIZE - 1) / DH_CHUNK_SIZE;
+	unsigned round = 0;
 	int err;
 
 	if (size > DH_SIZE_MAX)
 		return no_space(size);
-	for (unsigned round = 0;; round++) {
-		dh_lock(&space->lock);
+	dh_lock(&space->lock);
+	do {
 		err = reserve_huge(space, traffic, length, tag, offset);
-		dh_unlock(&space->lock);
-		if (err != -EAGAIN)
-			return err;
-		dh_wait(round);
-	}
+	} while (dh_grow_or_wait(space, &err, &round));
+	dh_unlock(&space->lock);
+	return err;
 }
 
 static void release_huge(struct dh_space *space, uint64_t offset)

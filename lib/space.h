@@ -84,7 +84,7 @@ _Static_assert(offsetof(struct dh_span, few_remote) - offsetof(struct dh_span, f
 /* A chunk of spans.  Stays with its chunk until the heap is closed. */
 struct dh_units {
 	uint32_t free;				/* a bit for each unit */
-	atomic_uint busy;			/* free, and being given back */
+	atomic_uint busy;			/* free, and being given back or given space */
 	uint32_t filled;			/* all allocated by the heap, in this life */
 	uint32_t holes;				/* given back, and not allocated since */
 	struct dh_units *next;			/* of all */
@@ -92,9 +92,9 @@ struct dh_units {
 	struct dh_span spans[DH_UNITS_PER_CHUNK];	/* by their first unit */
 };
 
-/* Chunk kinds of the media, and these: one that is being given back to the file system, and a
- * damaged one, which is left alone. */
-#define DH_CHUNK_TRIMMED 14
+/* Chunk kinds of the media, and these: a free one that is being given back to the file system, or
+ * given space by it; and a damaged one, which is left alone. */
+#define DH_CHUNK_BUSY 14
 #define DH_CHUNK_DAMAGED 15
 
 /* What the chunk has of the file system; spare.h. */
@@ -132,6 +132,14 @@ struct dh_span_list {
 	struct dh_span *first, *last;
 };
 
+/* What a thread takes space for from the file system; grow.h. */
+struct dh_growth {
+	uint64_t first, count;		/* chunks; 0: nobody does */
+	uint64_t ahead;			/* and so many behind them, if there is enough */
+	uint64_t words;			/* of the chunk table: so many from its start */
+	uint32_t units;			/* not 0: these of the one chunk, and not the chunk */
+};
+
 struct dh_space {
 	struct dh_lock lock;
 	struct dh_lock load_lock;
@@ -148,6 +156,7 @@ struct dh_space {
 	uint64_t words_allocated;			/* of the chunk table */
 	uint64_t end;				/* no chunk from it on may be used now */
 	uint64_t trimming;				/* runs and units taken by spare.h, for a while */
+	struct dh_growth growth;
 	uint64_t spare;					/* see spare.h */
 	uint64_t due_at;				/* so many are to be given back */
 	atomic_bool *due;				/* told then */

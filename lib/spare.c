@@ -65,48 +65,6 @@ static void set_space(struct dh_space *space, struct dh_chunk *chunk, enum dh_ch
 		space->spare--;
 }
 
-/* Free chunks from @index on, @max at most. */
-static uint64_t count_free(struct dh_space *space, uint64_t index, uint64_t max)
-{
-	uint64_t count = 0;
-
-	while (count < max && index + count < space->end &&
-	       !dh_space_load(space, index + count) && dh_chunk_is_free(space, index + count))
-		count++;
-	return count;
-}
-
-static bool is_allocated(const struct dh_space *space, uint64_t index, uint64_t count)
-{
-	for (uint64_t i = 0; i < count; i++)
-		if (space->chunks[index + i].space != DH_SPACE_ALL)
-			return false;
-	return true;
-}
-
-int dh_spare_allocate(struct dh_space *space, uint64_t index, uint64_t count)
-{
-	uint64_t tried = dh_mapping_ahead(space->mapping, index * DH_CHUNK_SIZE) /
-			 DH_CHUNK_SIZE;
-	uint64_t ahead, had = 0;
-	int err;
-
-	if (is_allocated(space, index, count))
-		return 0;
-	tried = count_free(space, index + count, tried);
-	ahead = tried * DH_CHUNK_SIZE;
-	err = dh_mapping_allocate_ahead(space->mapping, index * DH_CHUNK_SIZE,
-					count * DH_CHUNK_SIZE, &ahead);
-	if (!err)
-		had = count + ahead / DH_CHUNK_SIZE;
-	/* Of what was not had a part may have been allocated. */
-	for (uint64_t i = 0; i < count + tried; i++)
-		if (i < had || dh_media_has(space->media, index + i, 1))
-			set_space(space, &space->chunks[index + i],
-				  i < had ? DH_SPACE_ALL : DH_SPACE_SOME);
-	return err;
-}
-
 /* --- giving back --- */
 
 static uint64_t present(const struct dh_space *space)
@@ -191,18 +149,24 @@ static void take(struct dh_space *space, struct dh_run *run)
 		dh_chunk_forget_units(chunk);
 		run->seq = dh_max(run->seq, atomic_load(&chunk->last_seq));
 		set_space(space, chunk, DH_SPACE_NONE);
-		atomic_store(&chunk->kind, DH_CHUNK_TRIMMED);
+		atomic_store(&chunk->kind, DH_CHUNK_BUSY);
 	}
 	space->trimming++;
 	if (run->is_tail)
 		space->end = run->first;
 }
 
+/* What is taken behind the end must not be cut. */
+static bool makes_longer(const struct dh_space *space, const struct dh_growth *growth)
+{
+	return growth->first + growth->count + growth->ahead > present(space);
+}
+
 bool dh_spare_take(struct dh_space *space, uint64_t from, uint64_t to, uint64_t keep,
 		   struct dh_run *run)
 {
+	bool found, may_cut;
 	uint64_t end, max;
-	bool found;
 
 	dh_lock(&space->lock);
 	assert(count_is_right(space));
@@ -211,9 +175,10 @@ bool dh_spare_take(struct dh_space *space, uint64_t from, uint64_t to, uint64_t 
 		max = RUN_SPARE_MAX;
 	end = present(space);
 	*run = (struct dh_run){.first = end, .is_tail = true};
-	if (to >= end)
+	may_cut = to >= end && !makes_longer(space, &space->growth);
+	if (may_cut)
 		extend(space, from, max, true, run);
-	found = run->count || (to >= end && dh_mapping_is_longer(space->mapping));
+	found = run->count || (may_cut && dh_mapping_is_longer(space->mapping));
 	if (!found && max) {
 		run->first = to < end ? to : end;
 		run->is_tail = false;

@@ -3,8 +3,8 @@
  * Spare chunks: free, and with space of the file system that a trim would give back.  All under
  * space.lock.
  *
- * Of a chunk in use, too, it is known whether the heap allocated all of it in this life, so that
- * it is not asked for again when the chunk is next used.
+ * Of a chunk in use, too, it is known whether the heap allocated all of it in this life (grow.h),
+ * so that it is not asked for again when the chunk is next used.
  */
 #ifndef DH_SPARE_H
 #define DH_SPARE_H
@@ -32,8 +32,6 @@ void dh_spare_set_due(struct dh_space *space, uint64_t count);
 /* A chunk became free, or stopped to be. */
 void dh_spare_freed(struct dh_space *space, uint64_t chunk);
 void dh_spare_used(struct dh_space *space, uint64_t chunk);
-/* Takes space for chunks that are free, and some behind them; see dh_mapping_allocate(). */
-int dh_spare_allocate(struct dh_space *space, uint64_t chunk, uint64_t count);
 
 /* Reads the chunks @from to @to that the file has, and counts those that are spare.  -ETIMEDOUT,
  * -ENOMEM. */

@@ -123,7 +123,7 @@ static void add_chunk(struct walk *walk, uint64_t index)
 
 	if (kind == DH_CHUNK_SPANS)
 		free = add_spans(walk, units, index);
-	else if (kind == DH_CHUNK_FREE || kind == DH_CHUNK_TRIMMED)
+	else if (kind == DH_CHUNK_FREE || kind == DH_CHUNK_BUSY)
 		free = UINT32_MAX;
 	else if (kind == DH_CHUNK_HUGE_HEAD)
 		add_huge(walk, chunk);

@@ -650,6 +650,152 @@ Test(trim, who_needs_the_end_of_the_file_waits)
 	daxheap_close(heap);
 }
 
+/* --- a growth that the kernel lets wait, as it does while it punches --- */
+
+static sem_t grows, give_space;
+
+static void wait_for_space(void)
+{
+	dh_mapping_wait = NULL;
+	sem_post(&grows);
+	while (sem_wait(&give_space))
+		;
+}
+
+static void *publish_8_mib(void *arg)
+{
+	return pool_publish(arg, pool_root(arg, "grown"), 8 * MiB, 5);
+}
+
+/* Returns when the thread, which makes the file longer, waits. */
+static pthread_t start_growth(struct daxheap *heap)
+{
+	pthread_t thread;
+
+	sem_init(&grows, 0, 0);
+	sem_init(&give_space, 0, 0);
+	dh_mapping_wait = wait_for_space;
+	pthread_create(&thread, NULL, publish_8_mib, heap);
+	while (sem_wait(&grows))
+		;
+	return thread;
+}
+
+static void end_growth(struct daxheap *heap, pthread_t thread)
+{
+	void *block;
+
+	sem_post(&give_space);
+	pthread_join(thread, &block);
+	cr_assert(all_is(daxheap_ptr(heap, *pool_root(heap, "grown")), 8 * MiB, 5));
+}
+
+/* Two free chunks that have space, between "a" and "b"; nothing behind. */
+static struct daxheap *pool_with_two_free_chunks(void)
+{
+	struct daxheap *heap = pool_create("pool", 64 * MiB);
+	void *block;
+
+	pool_publish(heap, pool_root(heap, "a"), 2 * MiB, 1);
+	must(daxheap_alloc(heap, 4 * MiB, &block));
+	pool_publish(heap, pool_root(heap, "b"), 2 * MiB, 2);
+	must(daxheap_cancel(heap, block));
+	cr_assert_eq(file_length(), 10 * MiB);
+	pool_root(heap, "grown");
+	return heap;
+}
+
+Test(trim, who_needs_no_more_space_goes_on_beside_a_growth)
+{
+	struct daxheap *heap = pool_with_two_free_chunks();
+	pthread_t thread = start_growth(heap);
+	void *blocks[3];
+
+	must(daxheap_alloc(heap, 100, &blocks[0]));
+	must(daxheap_alloc(heap, MiB, &blocks[1]));
+	must(daxheap_alloc(heap, 2 * MiB, &blocks[2]));
+	for (unsigned i = 0; i < 3; i++)
+		cr_assert_lt(daxheap_ref_of(heap, blocks[i]), 8 * MiB);
+	cr_assert_eq(pool_census(heap).blocks, 2);
+	end_growth(heap, thread);
+	daxheap_close(heap);
+	check_clean();
+}
+
+/* Also when what the trim began can't be ended. */
+Test(trim, its_time_limit_holds_beside_a_growth)
+{
+	struct daxheap *heap = pool_with_two_free_chunks();
+	pthread_t thread = start_growth(heap);
+	uint64_t freed;
+
+	sem_init(&waits, 0, 0);
+	sem_init(&go_on, 0, 0);
+	dh_bounded_wait = wait_without_end;
+	must_fail(ETIMEDOUT, daxheap_trim(heap, 0, 100, &freed));
+	dh_bounded_wait = NULL;
+	sem_post(&go_on);
+	while (daxheap_trim(heap, 0, LIMIT_MS, &freed))
+		usleep(1000);
+	end_growth(heap, thread);
+	cr_assert(is_hole(2) && is_hole(3));
+	daxheap_close(heap);
+	check_clean();
+}
+
+static void *alloc_another(void *arg)
+{
+	void *block;
+
+	must(daxheap_alloc(arg, 4 * MiB, &block));
+	return block;
+}
+
+/* One growth at a time: then there may be space without another. */
+Test(trim, who_needs_more_space_waits_for_a_growth)
+{
+	struct daxheap *heap = pool_with_two_free_chunks();
+	pthread_t thread, other;
+	void *block, *others;
+
+	must(daxheap_alloc(heap, 4 * MiB, &block));
+	thread = start_growth(heap);
+	pthread_create(&other, NULL, alloc_another, heap);
+	/* So that it finds none now. */
+	usleep(100000);
+	end_growth(heap, thread);
+	pthread_join(other, &others);
+	cr_assert_eq(daxheap_ref_of(heap, others), 18 * MiB);
+	memset(others, 6, 4 * MiB);
+	cr_assert(all_is(daxheap_ptr(heap, *pool_root(heap, "grown")), 8 * MiB, 5));
+	daxheap_close(heap);
+	check_clean();
+}
+
+/* What a growth makes longer is not cut by a trim that began before the growth was over. */
+Test(trim, no_tail_is_cut_while_the_file_gets_longer)
+{
+	struct daxheap *heap = pool_with_two_free_chunks();
+	pthread_t thread = start_growth(heap), trimmer;
+
+	must(daxheap_free(heap, pool_root(heap, "b")));
+	sem_init(&waits, 0, 0);
+	sem_init(&go_on, 0, 0);
+	dh_bounded_wait = wait_in_kernel;
+	pthread_create(&trimmer, NULL, trim_once, heap);
+	while (sem_wait(&waits))
+		;
+	end_growth(heap, thread);
+	dh_bounded_wait = NULL;
+	sem_post(&go_on);
+	pthread_join(trimmer, NULL);
+	cr_assert_eq(file_length(), 18 * MiB);
+	cr_assert(is_hole(2) && is_hole(3) && is_hole(4));
+	cr_assert(all_is(daxheap_ptr(heap, *pool_root(heap, "grown")), 8 * MiB, 5));
+	daxheap_close(heap);
+	check_clean();
+}
+
 /* --- a length that may not be durable --- */
 
 static enum dh_file_change last_change;
