@@ -364,12 +364,12 @@ DAXHEAP_API int daxheap_trim(struct daxheap *heap, uint64_t keep_bytes, unsigned
 /*
  * From now on the thread whose call frees a block gives space back, when free chunks have more
  * than both @keep_bytes and @keep_percent of the space in use, and by an eighth of that; it trims
- * to there as daxheap_trim() does, whole chunks alone, within @time_limit_ms.  Whether it could is
- * not told; the call that freed has its own result.  Chunks that were free when the pool was opened,
- * and not looked at since, count for nothing.  A thread that frees while it has I/O in flight
- * itself may wait for that until the time limit: choose a short one.  DAXHEAP_KEEP_ALL ends it, and
- * is how a pool is opened: a heap doesn't stall calls unasked.  Not durable: to be set after each
- * open.  Waits for a trim that is under way.
+ * to there as daxheap_trim() does, whole chunks alone, within @time_limit_ms; but it does not wait
+ * for the heap's I/O in flight, which may be the thread's own: then it leaves all as it is, until
+ * some chunks more are free.  Whether it could is not told; the call that freed has its own result.
+ * Chunks that were free when the pool was opened, and not looked at since, count for nothing.
+ * DAXHEAP_KEEP_ALL ends it, and is how a pool is opened: a heap doesn't stall calls unasked.  Not
+ * durable: to be set after each open.  Waits for a trim that is under way.
  *
  * -EINVAL	no time limit
  * -EOPNOTSUPP	the pool lies on a device

@@ -110,6 +110,9 @@ int dh_gate_close(struct dh_gate *gate, uint64_t deadline)
 {
 	unsigned state = DH_GATE_OPEN;
 
+	/* Who may not wait turns nothing new away for it either. */
+	if (is_busy(gate) && dh_now_ns() >= deadline && !dh_faulty(DH_FAULT_NO_GATE))
+		return took_too_long(gate);
 	while (!atomic_compare_exchange_strong(&gate->closed, &state, DH_GATE_CLOSING)) {
 		if (dh_now_ns() >= deadline)
 			return dh_fail(ETIMEDOUT, "another thread keeps I/O from the pool's "

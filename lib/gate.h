@@ -57,8 +57,8 @@ void dh_gate_quit(struct dh_gate_user *user);
 
 /*
  * Waits until no I/O is in flight on the heap's memory, and keeps new I/O out until
- * dh_gate_open().  @deadline: ns of CLOCK_MONOTONIC; if it has passed, looks once.  One closer at
- * a time, the others wait.
+ * dh_gate_open().  @deadline: ns of CLOCK_MONOTONIC; if it has passed, looks once, and keeps
+ * nothing out if something is in flight.  One closer at a time, the others wait.
  *
  * -ETIMEDOUT	with a message that says who holds what; the gate is open then
  */

@@ -39,14 +39,20 @@ static int clear_intent(struct daxheap *heap, struct dh_traffic *traffic)
 
 /* --- one run --- */
 
+/* Until when to wait, in ns of CLOCK_MONOTONIC. */
+struct limits {
+	uint64_t gate;			/* for I/O in flight */
+	uint64_t all;
+};
+
 /*
  * The one door to a punch or truncate of the file: behind it no I/O of the heap is in flight.
  * @left: as of dh_bounded_cut().
  */
-static int take_away(struct daxheap *heap, struct dh_cut cut, uint64_t deadline,
+static int take_away(struct daxheap *heap, struct dh_cut cut, const struct limits *limits,
 		     struct dh_bounded **left)
 {
-	int err = dh_gate_close(&heap->gate, deadline);
+	int err = dh_gate_close(&heap->gate, limits->gate);
 
 	if (err)
 		return err;
@@ -55,22 +61,22 @@ static int take_away(struct daxheap *heap, struct dh_cut cut, uint64_t deadline,
 	if (cut.is_tail)
 		err = dh_mapping_hide(&heap->mapping, cut.offset);
 	if (!err)
-		err = dh_bounded_cut(&cut, deadline, left);
+		err = dh_bounded_cut(&cut, limits->all, left);
 	if (cut.is_tail && err && !*left)
 		dh_mapping_show(&heap->mapping);
 	dh_gate_open(&heap->gate);
 	return err;
 }
 
-static int take_run_away(struct daxheap *heap, const struct dh_run *run, uint64_t deadline,
-			 struct dh_bounded **left)
+static int take_run_away(struct daxheap *heap, const struct dh_run *run,
+			 const struct limits *limits, struct dh_bounded **left)
 {
 	const struct dh_cut cut = {
 		.is_tail = run->is_tail,
 		.offset = run->first * DH_CHUNK_SIZE,
 		.size = run->count * DH_CHUNK_SIZE,
 	};
-	int err = take_away(heap, cut, deadline, left);
+	int err = take_away(heap, cut, limits, left);
 
 	if (!err)
 		dh_mapping_changed(run->is_tail ? DH_FILE_CUT : DH_FILE_PUNCHED, cut.offset,
@@ -88,7 +94,7 @@ static void count_trimmed(struct daxheap *heap, uint64_t before)
 
 /* Everything but the intent; the run is taken. */
 static int free_run(struct daxheap *heap, struct dh_traffic *traffic, const struct dh_run *run,
-		    uint64_t deadline, struct dh_bounded **left)
+		    const struct limits *limits, struct dh_bounded **left)
 {
 	/* A hole has nothing to be flushed; behind the file's end there is no mapping of it. */
 	const uint64_t from = run->is_tail ? 0 : run->first * DH_CHUNK_SIZE;
@@ -97,11 +103,11 @@ static int free_run(struct daxheap *heap, struct dh_traffic *traffic, const stru
 	int err = 0;
 
 	if (dh_faulty(DH_FAULT_TRIM_EARLY))
-		err = take_run_away(heap, run, deadline, left);
+		err = take_run_away(heap, run, limits, left);
 	if (!err)
 		err = dh_spare_clear(&heap->space, traffic, run);
 	if (!err && !dh_faulty(DH_FAULT_TRIM_EARLY))
-		err = take_run_away(heap, run, deadline, left);
+		err = take_run_away(heap, run, limits, left);
 	if (!err)
 		err = dh_mapping_sync(&heap->mapping, from, to);
 	if (!err)
@@ -110,7 +116,7 @@ static int free_run(struct daxheap *heap, struct dh_traffic *traffic, const stru
 }
 
 static int trim_run(struct daxheap *heap, struct dh_traffic *traffic, const struct dh_run *run,
-		    uint64_t deadline)
+		    const struct limits *limits)
 {
 	struct dh_bounded *left = NULL;
 	int err = dh_faulty(DH_FAULT_TRIM_BEFORE_HORIZON) ? 0 :
@@ -119,7 +125,7 @@ static int trim_run(struct daxheap *heap, struct dh_traffic *traffic, const stru
 	if (!err)
 		err = declare(heap, traffic, run);
 	if (!err)
-		err = free_run(heap, traffic, run, deadline, &left);
+		err = free_run(heap, traffic, run, limits, &left);
 	if (left) {
 		heap->trim.left = left;
 		heap->trim.left_run = *run;
@@ -191,14 +197,14 @@ static int out_of_time(void)
 
 /* In chunks of [@from, @to); @keep spare ones stay. */
 static int trim_all(struct daxheap *heap, struct dh_traffic *traffic, uint64_t from, uint64_t to,
-		    uint64_t keep, uint64_t deadline)
+		    uint64_t keep, const struct limits *limits)
 {
 	struct dh_run run;
 	int err = 0;
 
 	while (!err && dh_spare_take(&heap->space, from, to, keep, &run)) {
-		if (dh_now_ns() < deadline) {
-			err = trim_run(heap, traffic, &run, deadline);
+		if (dh_now_ns() < limits->all) {
+			err = trim_run(heap, traffic, &run, limits);
 		} else {
 			dh_spare_give(&heap->space, &run, false);
 			err = out_of_time();
@@ -210,11 +216,12 @@ static int trim_all(struct daxheap *heap, struct dh_traffic *traffic, uint64_t f
 
 /* --- free units of chunks in use --- */
 
-static int trim_units_of(struct daxheap *heap, uint64_t chunk, uint32_t units, uint64_t deadline)
+static int trim_units_of(struct daxheap *heap, uint64_t chunk, uint32_t units,
+			 const struct limits *limits)
 {
 	const struct dh_cut cut = {.offset = chunk * DH_CHUNK_SIZE, .units = units};
 	struct dh_bounded *left = NULL;
-	int err = take_away(heap, cut, deadline, &left);
+	int err = take_away(heap, cut, limits, &left);
 
 	if (left) {
 		heap->trim.left = left;
@@ -236,7 +243,7 @@ static int trim_units_of(struct daxheap *heap, uint64_t chunk, uint32_t units, u
  * looked at.  So there is nothing to be made durable before.
  */
 static int trim_units(struct daxheap *heap, struct dh_traffic *traffic, uint64_t keep,
-		      uint64_t deadline)
+		      const struct limits *limits)
 {
 	const uint64_t before = dh_mapping_space(&heap->mapping);
 	int err = dh_log_settle(&heap->log, traffic);
@@ -248,8 +255,8 @@ static int trim_units(struct daxheap *heap, struct dh_traffic *traffic, uint64_t
 		if (!units)
 			continue;
 		any = true;
-		if (dh_now_ns() < deadline) {
-			err = trim_units_of(heap, i, units, deadline);
+		if (dh_now_ns() < limits->all) {
+			err = trim_units_of(heap, i, units, limits);
 		} else {
 			dh_spare_give_units(&heap->space, i, units, false);
 			err = out_of_time();
@@ -281,7 +288,9 @@ static int check_trimmable(const struct daxheap *heap, unsigned time_limit_ms)
 DAXHEAP_API int daxheap_trim(struct daxheap *heap, uint64_t keep_bytes, unsigned time_limit_ms,
 			     uint64_t *freed_bytes)
 {
-	uint64_t deadline = dh_now_ns() + time_limit_ms * NS_PER_MS, before;
+	const uint64_t deadline = dh_now_ns() + time_limit_ms * NS_PER_MS;
+	const struct limits limits = {.gate = deadline, .all = deadline};
+	uint64_t before;
 	int err;
 	struct dh_cache *cache = dh_cache_of(heap, &err);
 
@@ -300,9 +309,9 @@ DAXHEAP_API int daxheap_trim(struct daxheap *heap, uint64_t keep_bytes, unsigned
 				    heap->media.chunks, deadline);
 	if (!err)
 		err = trim_all(heap, &cache->traffic, heap->media.first_chunk,
-			       heap->media.chunks, dh_spare_chunks(keep_bytes), deadline);
+			       heap->media.chunks, dh_spare_chunks(keep_bytes), &limits);
 	if (!err)
-		err = trim_units(heap, &cache->traffic, units_to_keep(heap, keep_bytes), deadline);
+		err = trim_units(heap, &cache->traffic, units_to_keep(heap, keep_bytes), &limits);
 	if (!err && freed_bytes)
 		*freed_bytes = atomic_load(&heap->trim.trimmed) - before;
 	dh_unlock(&heap->trim.lock);
@@ -331,6 +340,7 @@ static void set_due(struct daxheap *heap, uint64_t reserve)
 void dh_trim_by_policy(struct daxheap *heap, struct dh_traffic *traffic)
 {
 	struct dh_trim *trim = &heap->trim;
+	struct limits limits = {0};
 	uint64_t reserve;
 	int err;
 
@@ -343,10 +353,12 @@ void dh_trim_by_policy(struct daxheap *heap, struct dh_traffic *traffic)
 		return;
 	}
 	reserve = reserve_of(heap);
+	/* The I/O in flight may be this thread's own, which nobody else reaps. */
+	limits.all = dh_now_ns() + trim->time_limit_ms * NS_PER_MS;
 	err = need_left(heap);
 	if (!err)
 		err = trim_all(heap, traffic, heap->media.first_chunk, heap->media.chunks, reserve,
-			       dh_now_ns() + trim->time_limit_ms * NS_PER_MS);
+			       &limits);
 	/* What can't be given back now, or while a ring has it registered, is not tried at once. */
 	set_due(heap, dh_max(reserve, dh_spare_count(&heap->space)) + (err ? 16 : 0));
 	dh_unlock(&trim->lock);
@@ -384,7 +396,9 @@ void dh_trim_init(struct daxheap *heap)
 int dh_trim_finish(struct daxheap *heap)
 {
 	struct dh_intent intent;
-	uint64_t to, deadline = dh_now_ns() + FINISH_NS;
+	const uint64_t deadline = dh_now_ns() + FINISH_NS;
+	const struct limits limits = {.gate = deadline, .all = deadline};
+	uint64_t to;
 	int err;
 
 	/* A pool that was copied there from a file may have one: there is nothing to give back to. */
@@ -400,7 +414,7 @@ int dh_trim_finish(struct daxheap *heap)
 	to = intent.first + intent.count;
 	err = dh_spare_find(&heap->space, intent.first, to, deadline);
 	if (!err)
-		err = trim_all(heap, &heap->traffic, intent.first, to, 0, deadline);
+		err = trim_all(heap, &heap->traffic, intent.first, to, 0, &limits);
 	if (!err)
 		err = clear_intent(heap, &heap->traffic);
 	/* The pool is as good without: a trim finds what is left. */

@@ -452,6 +452,7 @@ Test(underio, what_is_staged_is_not_at_the_gate)
 /* --- trimming --- */
 
 #define TRIM_MS 60000
+#define FOREVER_MS (1u << 30)
 
 /* Leaves 2 MiB or more to be trimmed. */
 static void leave_space(struct rig *rig)
@@ -678,6 +679,30 @@ Test(underio, the_policy_leaves_what_is_registered)
 	must(daxheap_set_trim_policy(rig.heap, 0, 0, TRIM_MS));
 	must(daxheap_cancel(rig.heap, block));
 	cr_assert_not(atomic_load(&rig.heap->trim_due));
+	rig_close(&rig);
+}
+
+/* Nor does it wait for I/O, which may be that of the thread that frees. */
+Test(underio, the_policy_does_not_wait_for_a_recv)
+{
+	struct rig rig;
+	void *block, *free;
+
+	rig_open(&rig, 8, DAXHEAP_URING_NO_STAGE);
+	must(daxheap_alloc(rig.heap, 500, &block));
+	must(daxheap_alloc(rig.heap, 4 * MiB, &free));
+	must(daxheap_set_trim_policy(rig.heap, 0, 0, FOREVER_MS));
+	rig_recv(&rig, block, 100, NULL);
+	must(daxheap_cancel(rig.heap, free));
+	cr_assert_eq(rig_info(&rig).in_flight, 1);
+	cr_assert_not(atomic_load(&rig.heap->trim_due), "not tried again at once");
+	cr_assert_eq(atomic_load(&rig.heap->trim.trimmed), 0);
+	finish_recv(&rig, 100);
+	must(daxheap_set_trim_policy(rig.heap, 0, 0, FOREVER_MS));
+	must(daxheap_alloc(rig.heap, 4 * MiB, &free));
+	must(daxheap_cancel(rig.heap, free));
+	cr_assert_geq(atomic_load(&rig.heap->trim.trimmed), 4 * MiB);
+	must(daxheap_cancel(rig.heap, block));
 	rig_close(&rig);
 }
 
