@@ -101,10 +101,11 @@ static int take_units(struct dh_space *space, const struct dh_growth *growth)
 {
 	unsigned first = (unsigned)__builtin_ctz(growth->units);
 	unsigned count = (unsigned)__builtin_popcount(growth->units);
+	uint64_t ahead = 0;
 
-	return dh_mapping_allocate(space->mapping,
-				   growth->first * DH_CHUNK_SIZE + first * DH_UNIT_SIZE,
-				   count * DH_UNIT_SIZE);
+	return dh_mapping_allocate_ahead(space->mapping,
+					 growth->first * DH_CHUNK_SIZE + first * DH_UNIT_SIZE,
+					 count * DH_UNIT_SIZE, &ahead);
 }
 
 static int take_chunks(struct dh_space *space, const struct dh_growth *growth, uint64_t *had)

@@ -48,7 +48,7 @@ static int take_lock(int fd, const char *path, int how)
 }
 
 /* Makes the file longer where the range lies behind its end.  0 or an errno. */
-static int take_space(const struct dh_mapping *mapping, uint64_t offset, uint64_t size)
+static int take_space(struct dh_mapping *mapping, uint64_t offset, uint64_t size)
 {
 	int err;
 
@@ -57,7 +57,7 @@ static int take_space(const struct dh_mapping *mapping, uint64_t offset, uint64_
 		dh_mapping_wait();
 #endif
 	if (mapping->is_dax)
-		return dh_fill_holes(mapping->fd, offset, size);
+		return dh_fill_holes(mapping->fd, offset, size, &mapping->filled);
 	do {
 		err = fallocate(mapping->fd, 0, (off_t)offset, (off_t)size) ? errno : 0;
 	} while (err == EINTR);
@@ -93,7 +93,7 @@ uint64_t dh_mapping_ahead(const struct dh_mapping *mapping, uint64_t used)
 	return ahead / DH_CHUNK_SIZE * DH_CHUNK_SIZE;
 }
 
-int dh_mapping_allocate(const struct dh_mapping *mapping, uint64_t offset, uint64_t size)
+int dh_mapping_allocate(struct dh_mapping *mapping, uint64_t offset, uint64_t size)
 {
 	int err = mapping->is_device ? 0 : take_space(mapping, offset, size);
 
@@ -162,9 +162,28 @@ static int take_length(struct dh_mapping *mapping, uint64_t length)
 	return err;
 }
 
+/*
+ * By MAP_SYNC what is stored to has its space durably, and the fence of the other modes commits all
+ * of the file's.  But a block need not be stored to: then its space would be a hole again after a
+ * power cut, and a later store would need some, which a full file system has not.
+ */
+static int sync_filled(struct dh_mapping *mapping, uint64_t offset)
+{
+	int err;
+
+	if (!mapping->filled)
+		return 0;
+	/* One page, since all of the file's extents are committed with it. */
+	err = dh_mapping_sync(mapping, offset, offset + DH_PAGE_SIZE);
+	if (!err)
+		mapping->filled = false;
+	return err;
+}
+
 int dh_mapping_allocate_ahead(struct dh_mapping *mapping, uint64_t offset, uint64_t size,
 			      uint64_t *ahead)
 {
+	const uint64_t before = atomic_load(&mapping->length);
 	int err;
 
 	if (mapping->is_device)
@@ -176,7 +195,12 @@ int dh_mapping_allocate_ahead(struct dh_mapping *mapping, uint64_t offset, uint6
 	}
 	if (err)
 		return no_file_space(err, size);
-	return take_length(mapping, offset + size + *ahead);
+	if (offset + size + *ahead <= before)
+		return sync_filled(mapping, offset);
+	err = take_length(mapping, offset + size + *ahead);
+	if (!err)
+		mapping->filled = false;
+	return err;
 }
 
 int dh_mapping_create(struct dh_mapping *mapping, const char *path, uint64_t length)

@@ -27,6 +27,8 @@ struct dh_mapping {
 	struct dh_devdax device;
 	uint8_t *detached;	/* by pieces of a device that is mapped read-only: see below */
 	bool busy;		/* a call on the file may still be under way when it is closed */
+	bool filled;		/* on DAX: holes, which may be there again after a power cut; of
+				 * who makes it grow */
 };
 
 /* Creates @path, @length bytes long and without space of its own, and locks it.  On an error there
@@ -59,15 +61,17 @@ ssize_t dh_mapping_pwrite(const struct dh_mapping *mapping, const void *from, si
 int dh_mapping_fsync(const struct dh_mapping *mapping);
 
 /*
- * Takes space from the file system for the range, so that stores there find it.
+ * Takes space from the file system for the range, so that stores there find it; one thread at a
+ * time.  Not durable: for what is stored to before it counts.
  * -ENOSPC, or what fallocate(2) says.
  */
-int dh_mapping_allocate(const struct dh_mapping *mapping, uint64_t offset, uint64_t size);
+int dh_mapping_allocate(struct dh_mapping *mapping, uint64_t offset, uint64_t size);
 
 /*
- * The same for chunks, and *@ahead bytes more behind them (*ahead: of which so many were had).
- * Makes the file longer where these lie behind its end, durably.  One thread at a time, and not
- * while the file is cut before the end of the range.
+ * The same for what is given out, and *@ahead bytes more behind it (*ahead: of which so many were
+ * had).  Makes the file longer where these lie behind its end.  Durably, both: what has space has
+ * it after a power cut too, stored to or not.  Not while the file is cut before the end of the
+ * range.
  */
 int dh_mapping_allocate_ahead(struct dh_mapping *mapping, uint64_t offset, uint64_t size,
 			      uint64_t *ahead);

@@ -36,7 +36,7 @@ static int write_zeros(int fd, uint64_t offset, uint64_t end)
 	return 0;
 }
 
-int dh_fill_holes(int fd, uint64_t offset, uint64_t size)
+int dh_fill_holes(int fd, uint64_t offset, uint64_t size, bool *any)
 {
 	uint64_t end = offset + size;
 
@@ -56,6 +56,7 @@ int dh_fill_holes(int fd, uint64_t offset, uint64_t size)
 			return errno;
 		if (data < 0 || (uint64_t)data > end)
 			data = (off_t)end;
+		*any = true;
 		err = write_zeros(fd, offset, (uint64_t)data);
 		if (err)
 			return err;

@@ -10,12 +10,14 @@
 #ifndef DH_ZEROS_H
 #define DH_ZEROS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
  * Writes zeros where the range of the file has no data, and makes the file longer where it ends
  * before.  What has data stays.  0 or an errno; then a part may have been written.
+ * *any: set if there was a hole, else left alone.
  */
-int dh_fill_holes(int fd, uint64_t offset, uint64_t size);
+int dh_fill_holes(int fd, uint64_t offset, uint64_t size, bool *any);
 
 #endif

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -832,6 +833,79 @@ Test(trim, what_could_not_be_cut_is_durable)
 	cr_assert_eq(trim(heap, 0), 0);
 	cr_assert_eq(file_length(), 4 * MiB);
 	daxheap_close(heap);
+}
+
+/* --- space that may not be durable --- */
+
+static unsigned syncs;
+
+static void count_syncs(enum dh_file_change change, uint64_t offset, uint64_t size)
+{
+	(void)offset;
+	(void)size;
+	syncs += change == DH_FILE_SYNCED;
+}
+
+static unsigned syncs_of_alloc(struct daxheap *heap, size_t size, void **block)
+{
+	syncs = 0;
+	dh_file_listener = count_syncs;
+	must(daxheap_alloc(heap, size, block));
+	dh_file_listener = NULL;
+	return syncs;
+}
+
+/*
+ * As on DAX, where a fence commits nothing of the file system: what fills a hole is made durable
+ * before it is given out, since a block that nobody stores to needs its space as well.
+ */
+Test(trim, what_fills_a_hole_is_durable)
+{
+	struct daxheap *heap = pool_create("pool", 64 * MiB);
+	daxheap_ref *slots = pool_publish(heap, pool_root(heap, "t"), UNITS * 8, 0);
+	void *huge, *unit;
+
+	heap->mapping.is_dax = true;
+	must(daxheap_alloc(heap, 4 * MiB, &huge));
+	/* The tail stays. */
+	for (unsigned i = 0; i < UNITS; i++)
+		pool_publish(heap, &slots[i], DH_UNIT_SIZE, (int)i + 1);
+	must(daxheap_cancel(heap, huge));
+	cr_assert_eq(syncs_of_alloc(heap, 4 * MiB, &huge), 0, "it has its space");
+	must(daxheap_cancel(heap, huge));
+	free_units(heap, slots, 1, 20);
+	trim(heap, 0);
+	cr_assert_eq(syncs_of_alloc(heap, 4 * MiB, &huge), 1);
+	cr_assert_eq(syncs_of_alloc(heap, DH_UNIT_SIZE, &unit), 1);
+	check_units(heap, slots);
+	daxheap_close(heap);
+	check_clean();
+}
+
+/* Also what was filled before there was no more space. */
+Test(trim, what_fills_a_hole_in_part_is_durable)
+{
+	struct daxheap *heap = pool_create("pool", 64 * MiB);
+	struct rlimit limit, was;
+	void *blocks[2];
+
+	heap->mapping.is_dax = true;
+	must(daxheap_alloc(heap, 4 * MiB, &blocks[0]));
+	must(daxheap_alloc(heap, 16 * MiB, &blocks[1]));
+	must(daxheap_cancel(heap, blocks[0]));
+	trim(heap, 0);
+	must(daxheap_cancel(heap, blocks[1]));
+	/* In the hole, and not all of what follows. */
+	signal(SIGXFSZ, SIG_IGN);
+	cr_assert(!getrlimit(RLIMIT_FSIZE, &was));
+	limit = (struct rlimit){file_length() + MiB, was.rlim_max};
+	cr_assert(!setrlimit(RLIMIT_FSIZE, &limit));
+	must_fail(ENOSPC, daxheap_alloc(heap, 60 * MiB, &blocks[0]));
+	cr_assert(!setrlimit(RLIMIT_FSIZE, &was));
+	cr_assert(!is_hole(1) && !is_hole(2));
+	cr_assert_eq(syncs_of_alloc(heap, 4 * MiB, &blocks[0]), 1);
+	daxheap_close(heap);
+	check_clean();
 }
 
 /* A word that was lost says free, too: what the chunk itself tells of live blocks comes first. */
