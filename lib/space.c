@@ -97,11 +97,21 @@ static int no_space(uint64_t size)
 		       "a larger pool", (unsigned long long)size);
 }
 
+/* Some comes back when the kernel is done with it. */
+static int no_space_yet(uint64_t size)
+{
+	return dh_fail(ENOMEM, "no free space for a block of %llu bytes while the kernel is still "
+		       "at what a trim had to leave to it: try again later, or free some",
+		       (unsigned long long)size);
+}
+
 /* -EAGAIN: what is being given back can be used again soon, and so can the end of the file; and
  * what is being given space. */
 static int no_space_now(const struct dh_space *space, uint64_t size)
 {
-	return space->trimming || space->growth.count ? -EAGAIN : no_space(size);
+	if (space->trimming || space->growth.count)
+		return -EAGAIN;
+	return space->left ? no_space_yet(size) : no_space(size);
 }
 
 /* Makes a free chunk one of spans. */
@@ -476,7 +486,7 @@ int dh_space_reserve_huge(struct dh_space *space, struct dh_traffic *traffic, ui
 	unsigned round = 0;
 	int err;
 
-	if (size > DH_SIZE_MAX)
+	if (size > DH_SIZE_MAX || length > space->media->chunks - space->media->first_chunk)
 		return no_space(size);
 	dh_lock(&space->lock);
 	do {

@@ -156,6 +156,7 @@ struct dh_space {
 	uint64_t words_allocated;			/* of the chunk table */
 	uint64_t end;				/* no chunk from it on may be used now */
 	uint64_t trimming;				/* runs and units taken by spare.h, for a while */
+	bool left;					/* some were, and may stay so for long */
 	struct dh_growth growth;
 	uint64_t spare;					/* see spare.h */
 	uint64_t due_at;				/* so many are to be given back */

@@ -239,6 +239,7 @@ void dh_spare_abandon(struct dh_space *space)
 {
 	dh_lock(&space->lock);
 	space->trimming--;
+	space->left = true;
 	dh_unlock(&space->lock);
 }
 
@@ -317,5 +318,6 @@ void dh_spare_give_left(struct dh_space *space, const struct dh_run *run)
 		give_units(space, run->first, run->units, false);
 	else
 		give(space, run, false);
+	space->left = false;
 	dh_unlock(&space->lock);
 }

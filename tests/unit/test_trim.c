@@ -419,10 +419,15 @@ Test(trim, a_wait_that_nothing_ends)
 	cr_assert_geq(daxheap_ref_of(heap, block), 16 * MiB);
 	must(daxheap_cancel(heap, block));
 	must_fail(ENOMEM, daxheap_alloc(heap, 50 * MiB, &block));
+	must_say("kernel");
+	must_fail(ENOMEM, daxheap_alloc(heap, 64 * MiB, &block));
+	must_say("larger pool");
 	cr_assert_eq(pool_census(heap).blocks, live);
 	sem_post(&go_on);
 	while (daxheap_trim(heap, 0, LIMIT_MS, &freed))
 		usleep(1000);
+	must_fail(ENOMEM, daxheap_alloc(heap, 60 * MiB, &block));
+	must_say("larger pool");
 	cr_assert(is_hole(2) && is_hole(6));
 	use_all(heap);
 	daxheap_close(heap);
@@ -441,6 +446,7 @@ Test(trim, what_was_left_can_be_used_again)
 	pool_publish(heap, pool_root(heap, "d"), 48 * MiB, 4);
 	must_fail(ENOMEM, daxheap_alloc(heap, 10 * MiB, &block));
 	must_fail(ENOMEM, daxheap_alloc(heap, MiB, &block));
+	must_say("kernel");
 	sem_post(&go_on);
 	while (daxheap_alloc(heap, MiB, &block))
 		usleep(1000);
