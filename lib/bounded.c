@@ -151,20 +151,23 @@ static bool wait_until(struct dh_bounded *call, uint64_t deadline)
 }
 
 /* With a descriptor of its own, since the heap may be closed before the call is over. */
-static struct dh_bounded *new_call(const struct dh_cut *cut)
+static int new_call(const struct dh_cut *cut, struct dh_bounded **call_out)
 {
 	struct dh_bounded *call = malloc(sizeof(*call));
 
 	if (!call)
-		return NULL;
+		return dh_fail(ENOMEM, "no memory to trim the pool");
 	*call = (struct dh_bounded){.cut = *cut, .err = EINPROGRESS, .users = 2};
 	call->cut.fd = fcntl(cut->fd, F_DUPFD_CLOEXEC, 0);
 	if (call->cut.fd < 0) {
+		int err = dh_fail_errno("no file descriptor to trim the pool");
+
 		free(call);
-		return NULL;
+		return err;
 	}
 	sem_init(&call->over, 0, 0);
-	return call;
+	*call_out = call;
+	return 0;
 }
 
 static int cut_failed(const struct dh_cut *cut, int err)
@@ -179,13 +182,13 @@ static int cut_failed(const struct dh_cut *cut, int err)
 
 int dh_bounded_cut(const struct dh_cut *cut, uint64_t deadline, struct dh_bounded **left)
 {
-	struct dh_bounded *call = new_call(cut);
+	struct dh_bounded *call = NULL;
 	pthread_t thread;
-	int err;
+	int err = new_call(cut, &call);
 
 	*left = NULL;
-	if (!call)
-		return dh_fail(ENOMEM, "no memory, or no file descriptor, to trim the pool");
+	if (err)
+		return err;
 	err = start(call, &thread);
 	if (err) {
 		end(call);

@@ -26,6 +26,8 @@ struct dh_bounded;
 /*
  * 0, or what fallocate(2) and ftruncate(2) say.
  *
+ * -EMFILE	no file descriptor for the call
+ * -EAGAIN	no thread
  * -ETIMEDOUT	at @deadline (ns of CLOCK_MONOTONIC) it was not done; what it did is unknown.  If
  *		*left is not NULL it could not be ended either, and may still happen; it is then
  *		the caller's to dh_bounded_over().

@@ -353,6 +353,7 @@ DAXHEAP_API int daxheap_get_info(struct daxheap *heap, struct daxheap_info *info
  * -EINVAL	no time limit
  * -EOPNOTSUPP	the pool lies on a device
  * -EAGAIN	no thread for the system call: see pthread_create(3)
+ * -EMFILE	no file descriptor for it
  * or what fallocate(2), ftruncate(2) and fsync(2) say.
  */
 DAXHEAP_API int daxheap_trim(struct daxheap *heap, uint64_t keep_bytes, unsigned time_limit_ms,

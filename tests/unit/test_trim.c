@@ -324,6 +324,27 @@ Test(trim, errors)
 	daxheap_close(heap);
 }
 
+/* It needs one of its own for as long as the system call takes. */
+Test(trim, no_file_descriptor)
+{
+	struct daxheap *heap = pool_create("pool", 64 * MiB);
+	struct rlimit limit, was;
+	void *block;
+
+	must(daxheap_alloc(heap, 4 * MiB, &block));
+	must(daxheap_cancel(heap, block));
+	cr_assert(!getrlimit(RLIMIT_NOFILE, &was));
+	/* The pool's was the lowest that was free. */
+	limit = (struct rlimit){(rlim_t)heap->mapping.fd + 1, was.rlim_max};
+	cr_assert(!setrlimit(RLIMIT_NOFILE, &limit));
+	must_fail(EMFILE, daxheap_trim(heap, 0, 1000, NULL));
+	must_say("file descriptor");
+	cr_assert(!setrlimit(RLIMIT_NOFILE, &was));
+	cr_assert_eq(trim(heap, 0), 4 * MiB);
+	daxheap_close(heap);
+	check_clean();
+}
+
 /* --- the time limit: what waits here stands for the kernel that waits for a pin --- */
 
 static sem_t waits, go_on;
