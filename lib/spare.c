@@ -251,6 +251,17 @@ static uint32_t free_units(const struct dh_units *units)
 	return units->free & ~atomic_load(&units->busy) & ~UINT32_C(1);
 }
 
+/* False: the chunk is registered. */
+static bool set_busy(const struct dh_chunk *chunk, struct dh_units *units, uint32_t mask)
+{
+	atomic_fetch_or(&units->busy, mask);
+	/* Either this sees that the chunk is being registered, or who does it sees `busy`. */
+	if (!atomic_load(&chunk->registered))
+		return true;
+	atomic_fetch_and(&units->busy, ~mask);
+	return false;
+}
+
 uint32_t dh_spare_take_units(struct dh_space *space, uint64_t index, uint64_t *keep)
 {
 	struct dh_chunk *chunk = &space->chunks[index];
@@ -264,11 +275,8 @@ uint32_t dh_spare_take_units(struct dh_space *space, uint64_t index, uint64_t *k
 		mask = free_units(units) & ~units->holes;
 	for (; mask && *keep; --*keep)
 		mask &= mask - 1;
-	/* Either this sees that the chunk is being registered, or who does it sees `busy`. */
-	if (mask && (atomic_fetch_or(&units->busy, mask), atomic_load(&chunk->registered))) {
-		atomic_fetch_and(&units->busy, ~mask);
+	if (mask && !set_busy(chunk, units, mask))
 		mask = 0;
-	}
 	if (mask) {
 		units->filled &= ~mask;
 		if (chunk->space == DH_SPACE_ALL)

@@ -121,6 +121,7 @@ static int trim_run(struct daxheap *heap, struct dh_traffic *traffic, const stru
 	struct dh_bounded *left = NULL;
 	int err = dh_faulty(DH_FAULT_TRIM_BEFORE_HORIZON) ? 0 :
 			  dh_log_advance(&heap->log, traffic, run->seq);
+	int cleared;
 
 	if (!err)
 		err = declare(heap, traffic, run);
@@ -134,11 +135,8 @@ static int trim_run(struct daxheap *heap, struct dh_traffic *traffic, const stru
 	}
 	dh_spare_give(&heap->space, run, !err);
 	/* After an error they are free all the same, and counted: nothing is to be finished. */
-	if (err)
-		clear_intent(heap, traffic);
-	else
-		err = clear_intent(heap, traffic);
-	return err;
+	cleared = clear_intent(heap, traffic);
+	return err ? err : cleared;
 }
 
 /* --- a trim --- */
