@@ -238,14 +238,15 @@ static int trim_units_of(struct daxheap *heap, uint64_t chunk, uint32_t units,
 
 /*
  * Nothing on media says that a unit is free but that no block in it lives; and nothing in it is
- * looked at.  So there is nothing to be made durable before.
+ * looked at.  The log may still tell of blocks that were there: their bits lie in the chunk's first
+ * unit, which stays, and words inside them are void, since it tells as well that they were freed.
+ * So there is nothing to be made durable before.
  */
-static int trim_units(struct daxheap *heap, struct dh_traffic *traffic, uint64_t keep,
-		      const struct limits *limits)
+static int trim_units(struct daxheap *heap, uint64_t keep, const struct limits *limits)
 {
 	const uint64_t before = dh_mapping_space(&heap->mapping);
-	int err = dh_log_settle(&heap->log, traffic);
 	bool any = false;
+	int err = 0;
 
 	for (uint64_t i = heap->media.first_chunk; dh_media_has(&heap->media, i, 1) && !err; i++) {
 		uint32_t units = dh_spare_take_units(&heap->space, i, &keep);
@@ -309,7 +310,7 @@ DAXHEAP_API int daxheap_trim(struct daxheap *heap, uint64_t keep_bytes, unsigned
 		err = trim_all(heap, &cache->traffic, heap->media.first_chunk,
 			       heap->media.chunks, dh_spare_chunks(keep_bytes), &limits);
 	if (!err)
-		err = trim_units(heap, &cache->traffic, units_to_keep(heap, keep_bytes), &limits);
+		err = trim_units(heap, units_to_keep(heap, keep_bytes), &limits);
 	if (!err && freed_bytes)
 		*freed_bytes = atomic_load(&heap->trim.trimmed) - before;
 	dh_unlock(&heap->trim.lock);

@@ -207,6 +207,47 @@ Test(trim, units_of_chunks_that_are_not_half_used)
 	check_clean();
 }
 
+/* In how many units of the pool's copy that were given back an open stores to a word. */
+static unsigned units_stored_to(daxheap_ref *freed, unsigned count)
+{
+	struct daxheap *heap = pool_open("copy", 0);
+	struct daxheap_info info;
+	unsigned words = 0;
+
+	must(daxheap_get_info(heap, &info));
+	cr_assert_gt(info.replayed, 0);
+	for (unsigned i = 0; i < count; i++)
+		words += !all_is(heap->base + freed[i], DH_UNIT_SIZE, 0);
+	daxheap_close(heap);
+	return words;
+}
+
+/* Of units, unlike chunks, the log may still tell what was there: nothing that is not void. */
+Test(trim, units_that_the_log_tells_of)
+{
+	struct daxheap *heap = pool_create("pool", 64 * MiB);
+	daxheap_ref *slots = pool_publish(heap, pool_root(heap, "t"), UNITS * 8, 0), freed[10];
+
+	for (unsigned i = 0; i < UNITS; i++)
+		pool_publish(heap, &slots[i], DH_UNIT_SIZE, 0);
+	free_units(heap, slots, 20, 31);
+	for (unsigned i = 0; i < 10; i++) {
+		freed[i] = slots[i];
+		pool_publish(heap, daxheap_ptr(heap, slots[i]), 100, 0);
+		must(daxheap_free(heap, &slots[i]));
+	}
+	cr_assert_geq(trim(heap, 0), 10 * DH_UNIT_SIZE);
+	pool_copy("pool", "copy");
+	cr_assert_eq(units_stored_to(freed, 10), 0);
+	/* The negative control. */
+	pool_copy("pool", "copy");
+	dh_fault = DH_FAULT_NO_FREED_RULE;
+	cr_assert_gt(units_stored_to(freed, 10), 0);
+	dh_fault = DH_FAULT_NONE;
+	daxheap_close(heap);
+	check_clean();
+}
+
 Test(trim, keeps_what_it_is_told_to)
 {
 	struct daxheap *heap = pool_create("pool", 64 * MiB);
