@@ -227,7 +227,7 @@ static int check_not_lost(struct dh_space *space, uint64_t index)
 
 /*
  * Whether the chunk starts with a valid word.  That is read from the file: a load from a hole would
- * take space for it on tmpfs.
+ * take space for it on tmpfs, and what can't be read is no word.
  */
 static bool starts_with_word(const struct dh_space *space, uint64_t index)
 {
@@ -236,9 +236,7 @@ static bool starts_with_word(const struct dh_space *space, uint64_t index)
 
 	if (!dh_media_has(space->media, index, 1))
 		return false;
-	if (space->mapping->is_device)
-		memcpy(&word, space->media->base + offset, sizeof(word));
-	else if (dh_mapping_pread(space->mapping, &word, sizeof(word), offset) != sizeof(word))
+	if (dh_mapping_peek(space->mapping, &word, sizeof(word), offset) != sizeof(word))
 		return false;
 	return dh_word_valid(word, offset);
 }

@@ -59,6 +59,10 @@ ssize_t dh_mapping_pread(const struct dh_mapping *mapping, void *to, size_t size
 ssize_t dh_mapping_pwrite(const struct dh_mapping *mapping, const void *from, size_t size,
 			  uint64_t offset);
 int dh_mapping_fsync(const struct dh_mapping *mapping);
+/* pread(2) of what is mapped, a few bytes; it waits for nobody who punches or cuts the file, as a
+ * read from DAX does. */
+ssize_t dh_mapping_peek(const struct dh_mapping *mapping, void *to, size_t size,
+			uint64_t offset);
 
 /*
  * Takes space from the file system for the range, so that stores there find it; one thread at a
@@ -101,7 +105,7 @@ enum dh_file_change {
 #ifdef DH_TEST_HOOKS
 /* For tests that form the images a crash could leave: told of each, after it happened. */
 extern void (*dh_file_listener)(enum dh_file_change change, uint64_t offset, uint64_t size);
-/* Called where the kernel would wait before it gives space, unless NULL. */
+/* Called where the kernel would wait for who punches the file, unless NULL. */
 extern void (*dh_mapping_wait)(void);
 #endif
 

@@ -791,6 +791,30 @@ Test(trim, who_needs_no_more_space_goes_on_beside_a_growth)
 	check_clean();
 }
 
+static unsigned kernel_waits;
+
+static void count_waits(void)
+{
+	kernel_waits++;
+}
+
+/* Who looks at a chunk for the first time has the lock of the space, too. */
+Test(trim, no_look_at_a_chunk_waits_in_the_kernel)
+{
+	struct daxheap *heap = pool_with_two_free_chunks();
+	struct daxheap_stats stats;
+
+	/* So that their words are 0. */
+	cr_assert_eq(trim(heap, 0), 4 * MiB);
+	heap = pool_reopen(heap, "pool");
+	heap->mapping.is_dax = true;
+	dh_mapping_wait = count_waits;
+	must(daxheap_get_stats(heap, &stats));
+	dh_mapping_wait = NULL;
+	cr_assert_eq(kernel_waits, 0);
+	daxheap_close(heap);
+}
+
 /* Also when what the trim began can't be ended. */
 Test(trim, its_time_limit_holds_beside_a_growth)
 {
