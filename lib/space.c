@@ -196,14 +196,30 @@ static struct dh_span *find_partial(struct dh_space *space, unsigned class, uint
 	return span;
 }
 
+/* While a growth is under way, a place that needs one as well is none: see no_space_now(). */
+static bool is_place(struct dh_space *space, uint64_t chunk)
+{
+	return dh_chunk_is_free(space, chunk) &&
+	       (!space->growth.count || space->chunks[chunk].space == DH_SPACE_ALL);
+}
+
+static uint64_t end_of_places(const struct dh_space *space)
+{
+	uint64_t had = atomic_load(&space->mapping->length) / DH_CHUNK_SIZE;
+
+	return space->growth.count && had < space->end ? had : space->end;
+}
+
 static bool find_units(struct dh_space *space, unsigned class, uint64_t chunk,
 		       unsigned *unit_out)
 {
 	const struct dh_units *units = atomic_load(&space->chunks[chunk].units);
-	const uint32_t usable = units->free & ~atomic_load(&units->busy);
+	uint32_t usable = units->free & ~atomic_load(&units->busy);
 	unsigned count = dh_class_units(class);
 	uint64_t first;
 
+	if (space->growth.count)
+		usable &= units->filled;
 	for (unsigned unit = 0; unit + count <= DH_UNITS_PER_CHUNK; unit++) {
 		uint32_t mask = dh_units_mask(unit, count);
 
@@ -275,10 +291,11 @@ static uint64_t find_untouched(struct dh_space *space, uint64_t from)
 static int find_place(struct dh_space *space, unsigned class, uint16_t tag, uint64_t *chunk_out,
 		      unsigned *unit, struct dh_span **partial)
 {
+	const uint64_t end = end_of_places(space);
 	uint64_t chunk = space->first_fit[class];
 	unsigned loads = 0;
 
-	for (; chunk < space->end; chunk++) {
+	for (; chunk < end; chunk++) {
 		struct dh_chunk *state = &space->chunks[chunk];
 
 		if (!atomic_load(&state->loaded)) {
@@ -308,15 +325,17 @@ static int find_place(struct dh_space *space, unsigned class, uint16_t tag, uint
 		    !find_units(space, class, chunk, unit))
 			continue;
 		if (atomic_load(&state->kind) != DH_CHUNK_SPANS) {
-			if (!dh_chunk_is_free(space, chunk))
+			if (!is_place(space, chunk))
 				continue;
 			*unit = DH_UNITS_PER_CHUNK;
 		}
-		space->first_fit[class] = chunk;
+		if (!space->growth.count)
+			space->first_fit[class] = chunk;
 		*chunk_out = chunk;
 		return 0;
 	}
-	space->first_fit[class] = chunk;
+	if (!space->growth.count)
+		space->first_fit[class] = chunk;
 	return no_space_now(space, dh_class_size(class));
 }
 
@@ -413,16 +432,17 @@ static void collect_nobodys(struct dh_space *space, struct dh_span *span)
 /* First of @length free chunks in a row; 0: there are none. */
 static int find_free_chunks(struct dh_space *space, uint64_t length, uint64_t *first)
 {
+	const uint64_t end = end_of_places(space);
+	bool at_first = !space->growth.count;
 	uint64_t run = 0;
-	bool at_first = true;
 
-	for (uint64_t i = space->first_free; i < space->end; i++) {
+	for (uint64_t i = space->first_free; i < end; i++) {
 		int err = atomic_load(&space->chunks[i].loaded) ? 0 :
 			  dh_space_load_and_list(space, i);
 
 		if (err)
 			return err;
-		run = dh_chunk_is_free(space, i) ? run + 1 : 0;
+		run = is_place(space, i) ? run + 1 : 0;
 		if (run && at_first) {
 			space->first_free = i;
 			at_first = false;

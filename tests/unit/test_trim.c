@@ -815,6 +815,38 @@ Test(trim, no_look_at_a_chunk_waits_in_the_kernel)
 	daxheap_close(heap);
 }
 
+/* Holes in front are passed over. */
+Test(trim, who_needs_space_beside_a_growth_finds_it_behind_holes)
+{
+	struct daxheap *heap = pool_create("pool", 64 * MiB);
+	void *hole, *blocks[4];
+	pthread_t thread;
+
+	pool_root(heap, "grown");
+	pool_publish(heap, pool_root(heap, "t"), 100, 1);
+	must(daxheap_alloc(heap, 2 * MiB, &hole));
+	must(daxheap_alloc(heap, 2 * MiB, &blocks[0]));
+	must(daxheap_alloc(heap, 4 * MiB, &blocks[1]));
+	must(daxheap_alloc(heap, 2 * MiB, &blocks[2]));
+	must(daxheap_cancel(heap, hole));
+	cr_assert_gt(trim(heap, 0), 3 * MiB);
+	cr_assert(is_hole(2));
+	must(daxheap_cancel(heap, blocks[1]));
+	thread = start_growth(heap);
+	must(daxheap_alloc(heap, MiB, &blocks[1]));
+	must(daxheap_alloc(heap, 2 * MiB, &blocks[3]));
+	cr_assert_eq(daxheap_ref_of(heap, blocks[1]) / DH_CHUNK_SIZE, 4);
+	cr_assert_eq(daxheap_ref_of(heap, blocks[3]), 10 * MiB);
+	end_growth(heap, thread);
+	/* And are used again when it is over. */
+	must(daxheap_alloc(heap, 2 * MiB, &blocks[0]));
+	cr_assert_eq(daxheap_ref_of(heap, blocks[0]), 4 * MiB);
+	must(daxheap_alloc(heap, MiB, &blocks[0]));
+	cr_assert_eq(daxheap_ref_of(heap, blocks[0]) / DH_CHUNK_SIZE, 1);
+	daxheap_close(heap);
+	check_clean();
+}
+
 /* Also when what the trim began can't be ended. */
 Test(trim, its_time_limit_holds_beside_a_growth)
 {
