@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What a pool does when its file system or media fails it, as daxheap(7) says: runs in a guest,
- * as root, on a DAX file system.  media full|grow|poison|truncate POOL: 0 if all is as documented.
+ * as root, on a DAX file system.  media full|grow|held|poison|truncate POOL: 0 if all is as
+ * documented.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -235,6 +238,70 @@ static void grow(const char *path)
 	must(!unlink(path));
 }
 
+#define HELD_MS 8000u
+
+static atomic_bool has_trimmed, has_grown;
+
+static void *trim_in_vain(void *unused)
+{
+	must(daxheap_trim(heap, 0, HELD_MS, NULL) == -ETIMEDOUT);
+	must(strstr(daxheap_errormsg(), "pinned"));
+	has_trimmed = true;
+	return unused;
+}
+
+static void *grow_meanwhile(void *unused)
+{
+	char *added;
+
+	must(!daxheap_alloc(heap, 64 * MiB, (void **)&added));
+	has_grown = true;
+	touch(added, 64 * MiB);
+	return unused;
+}
+
+/*
+ * A trim that waits for a page of another's has the file's lock, which a growth waits for.  Who
+ * finds room in what the file has waits for neither.
+ */
+static void held(const char *path)
+{
+	void *pinned, *near, *spare, *last, *block;
+	pthread_t trimmer, grower;
+	int pipe_fds[2];
+	struct iovec page;
+
+	create(path, 1024 * MiB);
+	must(!daxheap_alloc(heap, 4 * MiB, &pinned));
+	must(!daxheap_alloc(heap, 8 * MiB, &near));
+	must(!daxheap_alloc(heap, 32 * MiB, &spare));
+	must(!daxheap_alloc(heap, 4 * MiB, &last));
+	memset(pinned, 1, 4 * MiB);
+	/* The file ends behind the last one, so that there is no tail, which would end growth. */
+	must(!daxheap_trim(heap, 0, HELD_MS, NULL));
+	must(!daxheap_cancel(heap, spare));
+	page = (struct iovec){pinned, PAGE};
+	must(!pipe(pipe_fds) && vmsplice(pipe_fds[1], &page, 1, 0) == PAGE);
+	must(!pthread_create(&trimmer, NULL, trim_in_vain, NULL));
+	sleep(1);
+	must(!pthread_create(&grower, NULL, grow_meanwhile, NULL));
+	sleep(1);
+	must(!daxheap_cancel(heap, near));
+	must(!daxheap_alloc(heap, MiB, &block));
+	memset(block, 2, MiB);
+	must(!daxheap_alloc(heap, 4 * MiB, &block));
+	memset(block, 3, 4 * MiB);
+	must(!has_trimmed);
+	must(!has_grown);
+	must(!pthread_join(trimmer, NULL) && !pthread_join(grower, NULL));
+	must(!close(pipe_fds[0]) && !close(pipe_fds[1]));
+	must(!daxheap_trim(heap, 0, HELD_MS, NULL));
+	puts("the trim and a growth waited, and nobody else");
+	daxheap_close(heap);
+	must(check(path) == 0);
+	must(!unlink(path));
+}
+
 /* --- pages that can't be had --- */
 
 static sigjmp_buf back;
@@ -399,7 +466,8 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		void (*run)(const char *path);
-	} tests[] = {{"full", full}, {"grow", grow}, {"poison", poison}, {"truncate", truncated}};
+	} tests[] = {{"full", full}, {"grow", grow}, {"held", held}, {"poison", poison},
+		     {"truncate", truncated}};
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (unsigned i = 0; argc == 3 && i < sizeof(tests) / sizeof(tests[0]); i++) {
@@ -408,6 +476,6 @@ int main(int argc, char **argv)
 		tests[i].run(argv[2]);
 		return 0;
 	}
-	fputs("usage: media full|grow|poison|truncate POOL\n", stderr);
+	fputs("usage: media full|grow|held|poison|truncate POOL\n", stderr);
 	return 2;
 }
