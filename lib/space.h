@@ -42,7 +42,8 @@ enum dh_span_state {
  * three lines: what every call reads, what the owner writes, and the rest.
  */
 struct dh_span {
-	/* Set when the span is made, or with its owner. */
+	/* Set when the span is made, or with its owner.  Up to `bitmap` also read by who is not sure
+	 * that it is still the same span, and looks again if not: by relaxed atomic accesses. */
 	_Alignas(DH_LINE_SIZE) uint64_t start;	/* offset of the first block */
 	uint64_t reciprocal;		/* of the block size; see dh_span_index() */
 	uint32_t size;			/* of a block */
@@ -268,20 +269,25 @@ void dh_space_release_remote(struct dh_space *space, struct dh_span *span, uint6
 static __always_inline uint64_t dh_span_index(const struct dh_span *span, uint64_t offset,
 					      bool *starts)
 {
-	unsigned __int128 product = (unsigned __int128)(offset - span->start) * span->reciprocal;
+	uint64_t start = __atomic_load_n(&span->start, __ATOMIC_RELAXED);
+	uint64_t reciprocal = __atomic_load_n(&span->reciprocal, __ATOMIC_RELAXED);
+	unsigned __int128 product = (unsigned __int128)(offset - start) * reciprocal;
 
-	*starts = (uint64_t)product < span->reciprocal;
+	*starts = (uint64_t)product < reciprocal;
 	return (uint64_t)(product >> 64);
 }
 
 static inline uint64_t dh_span_offset(const struct dh_span *span, uint64_t index)
 {
-	return span->start + index * span->size;
+	return __atomic_load_n(&span->start, __ATOMIC_RELAXED) +
+	       index * __atomic_load_n(&span->size, __ATOMIC_RELAXED);
 }
 
 static inline bool dh_span_live(const struct dh_span *span, uint64_t index)
 {
-	return __atomic_load_n(&span->bitmap[index / DH_WORD_BITS], __ATOMIC_ACQUIRE) >>
+	const uint64_t *bitmap = __atomic_load_n(&span->bitmap, __ATOMIC_RELAXED);
+
+	return __atomic_load_n(&bitmap[index / DH_WORD_BITS], __ATOMIC_ACQUIRE) >>
 		       index % DH_WORD_BITS & 1;
 }
 
@@ -309,7 +315,7 @@ static __always_inline int dh_find(struct dh_space *space, uint64_t offset, stru
 		return dh_find_slow(space, offset, found);
 	found->span = span;
 	found->index = dh_span_index(span, offset, &starts);
-	if (__builtin_expect(found->index >= span->blocks, 0))
+	if (__builtin_expect(found->index >= __atomic_load_n(&span->blocks, __ATOMIC_RELAXED), 0))
 		return -EINVAL;
 	found->offset = dh_span_offset(span, found->index);
 	return 0;
@@ -317,7 +323,7 @@ static __always_inline int dh_find(struct dh_space *space, uint64_t offset, stru
 
 static inline uint64_t dh_found_size(const struct dh_found *found)
 {
-	return found->span ? found->span->size :
+	return found->span ? __atomic_load_n(&found->span->size, __ATOMIC_RELAXED) :
 			     atomic_load(&found->huge->length) * DH_CHUNK_SIZE;
 }
 

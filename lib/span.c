@@ -106,7 +106,7 @@ static int give_words(struct dh_space *space, struct dh_span *span, unsigned blo
 		span->words_capacity = 2 * words;
 	}
 	span->free = blocks > 64 ? span->words : &span->few_free;
-	span->blocks = blocks;
+	__atomic_store_n(&span->blocks, blocks, __ATOMIC_RELAXED);
 	for (unsigned i = 0; i * 64 < blocks; i++) {
 		atomic_store(&span->free[i], UINT64_MAX);
 		atomic_store(&dh_span_remote(span)[i], 0);
@@ -150,10 +150,11 @@ int dh_span_make(struct dh_space *space, struct dh_units *units, uint64_t chunk,
 	if (give_words(space, span, blocks))
 		return -ENOMEM;
 	forget_io(span, blocks);
-	span->start = chunk * DH_CHUNK_SIZE + first;
-	span->size = (uint32_t)size;
-	span->reciprocal = UINT64_MAX / size + 1;
-	span->bitmap = dh_span_record(space->media, chunk, unit)->bitmap;
+	__atomic_store_n(&span->start, chunk * DH_CHUNK_SIZE + first, __ATOMIC_RELAXED);
+	__atomic_store_n(&span->size, (uint32_t)size, __ATOMIC_RELAXED);
+	__atomic_store_n(&span->reciprocal, UINT64_MAX / size + 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&span->bitmap, dh_span_record(space->media, chunk, unit)->bitmap,
+			 __ATOMIC_RELAXED);
 	span->format_durable &= span->class == class && span->tag == tag;
 	span->chunk = chunk;
 	span->class = (uint8_t)class;
