@@ -3,7 +3,8 @@
  * Registered buffers: the pool's chunks in the ring's table.  Their pages are pinned for as long
  * as they are registered, so a chunk's count of that keeps it from being trimmed (space.h).  A
  * chunk is registered while a block of it is in use, so it can't be on its way out; free units of
- * it can.
+ * it can.  Behind the chunks' slots are those of the staging buffers, which the kernel takes also
+ * where it refuses the pool's memory.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -11,7 +12,7 @@
 #include "spare.h"
 #include "uring.h"
 
-#define SLOTS_MAX (UINT64_C(1) << 14)	/* of the kernel's table */
+#define SLOTS_MAX ((UINT64_C(1) << 14) - DH_STAGING_MAX)	/* of the kernel's table */
 
 /* 0 or an errno. */
 static int update(struct daxheap_uring *uring, uint32_t slot, void *at, size_t size)
@@ -24,18 +25,11 @@ static int update(struct daxheap_uring *uring, uint32_t slot, void *at, size_t s
 }
 
 /* Whether the kernel takes the pool's memory: by its first page.  0 or an errno. */
-static int probe(struct daxheap_uring *uring, uint32_t slots)
+static int probe(struct daxheap_uring *uring)
 {
-	int err = -io_uring_register_buffers_sparse(uring->ring, slots);
+	int err = update(uring, 0, uring->heap->base, DH_PAGE_SIZE);
 
-	if (err)
-		return err;
-	err = update(uring, 0, uring->heap->base, DH_PAGE_SIZE);
-	if (!err)
-		err = update(uring, 0, NULL, 0);
-	if (err)
-		io_uring_unregister_buffers(uring->ring);
-	return err;
+	return err ? err : update(uring, 0, NULL, 0);
 }
 
 void dh_buffers_open(struct daxheap_uring *uring)
@@ -50,13 +44,20 @@ void dh_buffers_open(struct daxheap_uring *uring)
 	else if (heap->flags & DAXHEAP_READ_ONLY)
 		buffers->reason = EROFS;
 	else
-		buffers->reason = probe(uring, (uint32_t)slots);
+		buffers->reason = -io_uring_register_buffers_sparse(
+			uring->ring, (unsigned)slots + DH_STAGING_MAX);
 	if (buffers->reason)
 		return;
+	buffers->has_table = true;
 	buffers->slots = (uint32_t)slots;
-	buffers->chunks = calloc(slots, sizeof(*buffers->chunks));
-	if (!buffers->chunks)
-		buffers->reason = ENOMEM;
+	buffers->reason = probe(uring);
+	if (!buffers->reason) {
+		buffers->chunks = calloc(slots, sizeof(*buffers->chunks));
+		if (!buffers->chunks)
+			buffers->reason = ENOMEM;
+	} else if (!uring->staging.wanted) {
+		buffers->has_table = io_uring_unregister_buffers(uring->ring) != 0;
+	}
 }
 
 void dh_buffers_close(struct daxheap_uring *uring)
@@ -64,7 +65,7 @@ void dh_buffers_close(struct daxheap_uring *uring)
 	struct dh_buffers *buffers = &uring->buffers;
 
 	/* If that fails, pages stay pinned for as long as the ring is there: so do the counts. */
-	if (buffers->slots && !io_uring_unregister_buffers(uring->ring))
+	if (buffers->has_table && !io_uring_unregister_buffers(uring->ring))
 		for (uint32_t i = 0; buffers->chunks && i < buffers->slots; i++)
 			if (buffers->chunks[i])
 				atomic_fetch_sub(&uring->heap->space.chunks[buffers->chunks[i]]
@@ -109,4 +110,19 @@ int dh_buffers_slot(struct daxheap_uring *uring, uint64_t offset, uint64_t size)
 		return (int)slot;
 	/* One that another chunk has stays: to change it would be a system call each time. */
 	return buffers->chunks[slot] || buffers->reason ? -1 : add(uring, slot, chunk);
+}
+
+int dh_buffers_staging_slot(struct daxheap_uring *uring, int buffer)
+{
+	struct dh_buffers *buffers = &uring->buffers;
+	const uint32_t bit = UINT32_C(1) << buffer, slot = buffers->slots + (uint32_t)buffer;
+
+	if (!buffers->has_table)
+		return -1;
+	/* Refused once (RLIMIT_MEMLOCK) it is used as it is. */
+	if (!(buffers->staging_tried & bit) &&
+	    !update(uring, slot, dh_staging_at(uring, buffer), DH_STAGING_SIZE))
+		buffers->staging |= bit;
+	buffers->staging_tried |= bit;
+	return buffers->staging & bit ? (int)slot : -1;
 }

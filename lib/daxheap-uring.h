@@ -109,7 +109,8 @@ enum {
  *   in the file until it is detached, whatever is freed.  The default on device DAX, where
  *   nothing is trimmed anyway; elsewhere on demand by DAXHEAP_URING_REGISTER, and where the kernel
  *   takes it: tmpfs does; FS DAX never (EOPNOTSUPP, all kernels known), page cache no more
- *   (EFAULT).  Refused, the attachment works without.
+ *   (EFAULT).  Refused, the attachment works without.  The staging buffers are registered as well,
+ *   each when it is first used, since the kernel takes them also where it refuses the pool.
  *
  * daxheap_uring_info() tells which it is.
  *
@@ -231,7 +232,7 @@ struct daxheap_uring_info {
 	/* Of reads and recvs, and of writes and sends; single ones may be direct: see there. */
 	enum daxheap_uring_path read_path, write_path;
 	/*
-	 * Why buffers are not registered, or no more of them: an errno, 0 if they are.
+	 * Why chunks are not registered, or no more of them: an errno, 0 if they are.
 	 * EOPNOTSUPP: FS DAX; EFAULT: page cache; EBUSY: the ring had a table of its own;
 	 * EINVAL: a kernel before 5.19; ENOMEM: RLIMIT_MEMLOCK; EROFS: open read-only;
 	 * EEXIST: another thread alone may use the ring (IORING_SETUP_SINGLE_ISSUER); EACCES: the
@@ -240,7 +241,7 @@ struct daxheap_uring_info {
 	 */
 	int reason;
 	unsigned entries, in_flight;
-	uint64_t registered_bytes;
+	uint64_t registered_bytes;	/* of chunks and of staging buffers */
 	uint64_t direct, staged, through_registered;	/* operations prepared so far */
 	/*
 	 * Why the pool's lock goes with the process though a device may still be at its blocks: an

@@ -62,7 +62,7 @@ int dh_devdax_find(dev_t number, struct dh_devdax *device)
 
 void dh_devdax_add_bad(struct dh_devdax *device, uint64_t start, uint64_t end)
 {
-	struct dh_bad_range *last = device->bad + device->bad_count - 1;
+	struct dh_bad_range *last = device->bad_count ? &device->bad[device->bad_count - 1] : NULL;
 
 	start = start / DH_PAGE_SIZE * DH_PAGE_SIZE;
 	end = (end + DH_PAGE_SIZE - 1) / DH_PAGE_SIZE * DH_PAGE_SIZE;
@@ -70,8 +70,8 @@ void dh_devdax_add_bad(struct dh_devdax *device, uint64_t start, uint64_t end)
 		end = device->size;
 	if (start >= end)
 		return;
-	if (device->bad_count && (start <= last->end || device->bad_count == DH_DEVDAX_BAD_MAX))
-		last->end = end;
+	if (last && (start <= last->end || device->bad_count == DH_DEVDAX_BAD_MAX))
+		last->end = end > last->end ? end : last->end;
 	else
 		device->bad[device->bad_count++] = (struct dh_bad_range){start, end};
 }

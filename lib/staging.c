@@ -11,8 +11,6 @@
 
 #include "uring.h"
 
-#define BUFFER_SIZE	(UINT64_C(1) << 20)	/* touched as far as used */
-
 bool dh_staging_wanted(const struct daxheap_uring *uring)
 {
 	if (uring->flags & (DAXHEAP_URING_STAGE | DAXHEAP_URING_NO_STAGE))
@@ -29,12 +27,12 @@ static bool make_buffers(struct daxheap_uring *uring)
 	void *memory;
 
 	staging->wanted = false;
-	memory = mmap(NULL, count * BUFFER_SIZE, PROT_READ | PROT_WRITE,
+	memory = mmap(NULL, count * DH_STAGING_SIZE, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (memory == MAP_FAILED)
 		return false;
 	/* As the pool's memory: no page of it must be copied on write under I/O. */
-	madvise(memory, count * BUFFER_SIZE, MADV_DONTFORK);
+	madvise(memory, count * DH_STAGING_SIZE, MADV_DONTFORK);
 	staging->memory = memory;
 	staging->count = count;
 	while (staging->unused < count) {
@@ -49,7 +47,7 @@ int dh_staging_take(struct daxheap_uring *uring, uint64_t size)
 {
 	struct dh_staging *staging = &uring->staging;
 
-	if (!staging->wanted || size > BUFFER_SIZE)
+	if (!staging->wanted || size > DH_STAGING_SIZE)
 		return -1;
 	if (!staging->memory && !make_buffers(uring))
 		return -1;
@@ -58,7 +56,7 @@ int dh_staging_take(struct daxheap_uring *uring, uint64_t size)
 
 void *dh_staging_at(const struct daxheap_uring *uring, int buffer)
 {
-	return uring->staging.memory + (unsigned)buffer * BUFFER_SIZE;
+	return uring->staging.memory + (unsigned)buffer * DH_STAGING_SIZE;
 }
 
 void dh_staging_put(struct daxheap_uring *uring, int buffer)
@@ -71,5 +69,5 @@ void dh_staging_put(struct daxheap_uring *uring, int buffer)
 void dh_staging_close(struct daxheap_uring *uring)
 {
 	if (uring->staging.memory)
-		munmap(uring->staging.memory, uring->staging.count * BUFFER_SIZE);
+		munmap(uring->staging.memory, uring->staging.count * DH_STAGING_SIZE);
 }

@@ -147,8 +147,8 @@ DAXHEAP_API int daxheap_uring_attach(struct daxheap *heap, struct io_uring *ring
 		free(uring);
 		return err;
 	}
-	dh_buffers_open(uring);
 	uring->staging.wanted = dh_staging_wanted(uring);
+	dh_buffers_open(uring);
 	dh_gate_join(&heap->gate, &uring->user);
 	dh_heap_hold(heap);
 	*uring_out = uring;
@@ -193,7 +193,9 @@ DAXHEAP_API int daxheap_uring_info(struct daxheap_uring *uring, struct daxheap_u
 		.reason = uring->buffers.reason,
 		.entries = uring->entries,
 		.in_flight = uring->in_flight,
-		.registered_bytes = uring->buffers.count * DH_CHUNK_SIZE,
+		.registered_bytes = uring->buffers.count * DH_CHUNK_SIZE +
+				    (unsigned)__builtin_popcount(uring->buffers.staging) *
+					    DH_STAGING_SIZE,
 		.through_registered = uring->through_registered,
 		.direct = uring->direct,
 		.staged = uring->staged,

@@ -25,16 +25,20 @@ struct dh_op {
 	atomic_schar buffer;		/* of the staging area; -1: none, it is on the block itself */
 };
 
-/* Chunks whose pages are registered, at slot chunk % slots of the ring's table. */
-struct dh_buffers {
-	uint32_t slots;
-	uint32_t *chunks;		/* in each slot; 0: none */
-	uint64_t count;
-	int reason;			/* errno why no more are registered; 0 */
-};
+/* Buffers in DRAM; touched as far as used, or registered. */
+#define DH_STAGING_MAX	32u
+#define DH_STAGING_SIZE	(UINT64_C(1) << 20)
 
-/* Buffers in DRAM. */
-#define DH_STAGING_MAX 32u
+/* Chunks whose pages are registered, at slot chunk % slots of the ring's table, and behind these
+ * the staging buffers. */
+struct dh_buffers {
+	bool has_table;			/* the attachment's own */
+	uint32_t slots;			/* for chunks */
+	uint32_t *chunks;		/* in each slot; 0: none.  NULL: they are refused */
+	uint32_t staging, staging_tried;	/* a bit for each buffer */
+	uint64_t count;			/* of chunks */
+	int reason;			/* errno why no more chunks are registered; 0 */
+};
 
 struct dh_staging {
 	bool wanted;
@@ -75,10 +79,13 @@ static inline bool dh_op_writes_memory(enum dh_op_kind kind)
 }
 
 /* buffers.c */
+/* When it is known whether reads are to be staged. */
 void dh_buffers_open(struct daxheap_uring *uring);
 void dh_buffers_close(struct daxheap_uring *uring);
 /* The slot of the registered buffer that the range lies in, registered now if need be; -1. */
 int dh_buffers_slot(struct daxheap_uring *uring, uint64_t offset, uint64_t size);
+/* The same of a staging buffer. */
+int dh_buffers_staging_slot(struct daxheap_uring *uring, int buffer);
 
 /* staging.c */
 bool dh_staging_wanted(const struct daxheap_uring *uring);

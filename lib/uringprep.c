@@ -135,11 +135,13 @@ static void leave(struct daxheap_uring *uring, int buffer)
 		dh_gate_leave(&uring->user);
 }
 
-/* The registered buffer that the range of a file operation lies in; -1: in none. */
-static int find_slot(struct daxheap_uring *uring, const struct request *request)
+/* The registered buffer that a file operation is on, staged or not; -1: on none. */
+static int find_slot(struct daxheap_uring *uring, const struct request *request, int buffer)
 {
 	if (request->kind != DH_OP_READ && request->kind != DH_OP_WRITE)
 		return -1;
+	if (buffer >= 0)
+		return dh_buffers_staging_slot(uring, buffer);
 	return dh_buffers_slot(uring, dh_media_offset(&uring->heap->media, request->at),
 			       request->size);
 }
@@ -157,7 +159,7 @@ static int prepare(struct daxheap_uring *uring, const struct request *request,
 	void *at = (void *)(uintptr_t)request->at;
 	struct io_uring_sqe *sqe;
 	struct dh_found found;
-	int buffer = -1, slot = -1, err = check(uring, request);
+	int buffer = -1, slot, err = check(uring, request);
 
 	if (err)
 		return err;
@@ -174,8 +176,7 @@ static int prepare(struct daxheap_uring *uring, const struct request *request,
 	}
 	if (buffer >= 0)
 		at = dh_staging_at(uring, buffer);
-	else
-		slot = find_slot(uring, request);
+	slot = find_slot(uring, request, buffer);
 	*(buffer >= 0 ? &uring->staged :
 	  slot >= 0 ? &uring->through_registered : &uring->direct) += 1;
 	/* There is one: see check(). */

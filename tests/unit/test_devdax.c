@@ -104,6 +104,8 @@ Test(devdax, the_list_of_bad_pages)
 	dh_devdax_add_bad(&device, 4096, 4608);
 	cr_assert_eq(device.bad_count, 1);
 	cr_assert_eq(device.bad[0].end, 8192);
+	dh_devdax_add_bad(&device, 1024, 1536);
+	cr_assert_eq(device.bad[0].end, 8192, "inside what is bad already");
 	dh_devdax_add_bad(&device, SIZE, SIZE + 4096);
 	cr_assert_eq(device.bad_count, 1, "behind the end");
 	for (uint64_t at = 16384; at < MiB; at += 8192)

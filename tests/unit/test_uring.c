@@ -974,6 +974,46 @@ Test(uring, buffers_are_registered_where_the_kernel_takes_them)
 	rig_close(&rig);
 }
 
+/* Prepared and reaped; returns the operation that the kernel was given. */
+static int staged_opcode(struct rig *rig, char *block, uint64_t offset)
+{
+	struct io_uring_sqe *sqe;
+	int opcode;
+
+	must(daxheap_uring_prep_read(rig->uring, rig->file, block, 100, offset, NULL, &sqe));
+	opcode = sqe->opcode;
+	rig_submit(rig);
+	cr_assert_eq(rig_reap(rig).result, 100);
+	must_be_file((unsigned char *)block, 100, offset);
+	return opcode;
+}
+
+/* Whether or not it takes the pool's memory. */
+Test(uring, staging_buffers_are_registered)
+{
+	struct rig rig;
+	char *block;
+
+	rig_open(&rig, 8, DAXHEAP_URING_REGISTER | DAXHEAP_URING_STAGE);
+	block = pool_block(rig.heap, 1000, 1);
+	cr_assert_eq(rig_info(&rig).registered_bytes, 0);
+	cr_assert_eq(staged_opcode(&rig, block, 0), IORING_OP_READ_FIXED);
+	cr_assert_eq(staged_opcode(&rig, block, 5000), IORING_OP_READ_FIXED);
+	cr_assert_eq(rig_info(&rig).registered_bytes, 1 << 20, "the same buffer again");
+	cr_assert_eq(rig_info(&rig).staged, 2);
+	cr_assert_eq(registered(&rig, block), 0, "not the block's chunk");
+	rig_recv(&rig, block, 100, NULL);
+	rig_feed(&rig, 100, 'r');
+	cr_assert_eq(rig_reap(&rig).result, 100);
+	cr_assert_eq(block[99], 'r');
+	must(daxheap_uring_detach(rig.uring));
+	must(daxheap_uring_attach(rig.heap, &rig.ring, 0, DAXHEAP_URING_STAGE, &rig.uring));
+	cr_assert_eq(staged_opcode(&rig, block, 0), IORING_OP_READ, "not asked for");
+	cr_assert_eq(rig_info(&rig).registered_bytes, 0);
+	must(daxheap_cancel(rig.heap, block));
+	rig_close(&rig);
+}
+
 /* The application's own table is left alone. */
 Test(uring, a_ring_with_buffers_of_its_own)
 {
