@@ -19,6 +19,8 @@
 
 #include "config.h"
 
+#include "defects.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
@@ -65,6 +67,9 @@ enum dv_symptom {
 	DV_SYM_LOG = 1 << 2,	    /* the kernel log has the defect's own complaint */
 	DV_SYM_ASLEEP = 1 << 3,	    /* still asleep after the release, woken by SIGCONT */
 	DV_SYM_UNFLUSHED = 1 << 4,  /* stored pages that no flush reached */
+	DV_SYM_SPINS = 1 << 8,	    /* waits with the CPU busy, and signals do not end it */
+	DV_SYM_UNKILLABLE = 1 << 9, /* waits where SIGKILL does not end it */
+	DV_SYM_ERRNO_512 = 1 << 10, /* an errno that user space must never see */
 };
 
 /* What holds the page, and what has become of the mapping by then. */
@@ -97,16 +102,6 @@ enum dv_sabotage {
 	DV_SAB_CORRUPT_CANARY,
 	DV_SAB_FAKE_WARN,
 	DV_SAB_HANG,
-};
-
-struct dv_defect {
-	const char *name;
-	const char *summary;
-	const char *symptom;
-	const char *fixed_by; /* NULL: no fix known */
-	unsigned core;	      /* symptoms (bits) of which one must be there */
-	unsigned explains;    /* symptoms (bits) that this defect accounts for */
-	const char *log_hint; /* what its complaint in the kernel log names, or NULL */
 };
 
 enum dv_action_kind {
@@ -427,11 +422,6 @@ void dv_rig_judge_file(struct dv_ctx *c, struct dv_rig *r, const char *name,
 
 #define DV_WAKE_MS  2500  /* asleep this long after the release: it was not woken */
 #define DV_LIMIT_MS 20000 /* and this long for a call that is busy */
-
-/* defects.c */
-extern const struct dv_defect dv_unmapped_busy_page, dv_lost_wakeup, dv_fsync_skips;
-extern const struct dv_defect *const dv_defects[];
-extern const unsigned dv_ndefects;
 
 /* scenarios*.c */
 /* A page held in c->sc->state, c->sc->action on the file: waits or passes as expected. */

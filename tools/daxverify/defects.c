@@ -5,20 +5,32 @@
  */
 #include "daxverify.h"
 
+#include "defects.h"
+
+#include <string.h>
+
 const struct dv_defect dv_unmapped_busy_page = {
 	.name = "unmapped-busy-page",
 	.summary =
 		"A page that is pinned but no longer mapped by any process is taken for "
 		"idle: its blocks are freed, and given to other files, while a device or a "
 		"pipe still reads or writes it.",
+	.claim = "Truncate, punch and the like, unlink and umount wait until nobody holds "
+		 "a page of the file, mapped or not.",
 	.symptom =
 		"Truncate, punch, unlink or umount ends while the page is still held; a "
 		"pipe that holds it shows what another file writes into the reused block; "
 		"the kernel may log a warning in dax_disassociate_entry.",
+	.since = "Linux 4.17, where layouts of DAX files began to be broken.",
 	.fixed_by =
 		"Linux 6.15: \"fs/dax: return unmapped busy pages from "
 		"dax_layout_busy_page_range()\" (truncate, punch) and \"fs/dax: ensure all "
 		"pages are idle prior to filesystem unmount\" (unlink, umount)",
+	.advice = "Keep a mapping of the file in some process while anything holds its "
+		  "pages. It need not be of the same page.",
+	.reference = "dax_layout_busy_page_range() in fs/dax.c returns NULL when "
+		     "mapping_mapped() is false.",
+	.seen = "exit status 1 on 6.1 and 6.12, 0 on 6.16 and 7.3, on ext4 and xfs.",
 	.core = DV_SYM_PASSED_PIN | DV_SYM_LEAK,
 	.explains = DV_SYM_PASSED_PIN | DV_SYM_LEAK | DV_SYM_LOG,
 	.log_hint = "dax_disassociate_entry",
@@ -30,10 +42,21 @@ const struct dv_defect dv_lost_wakeup = {
 		"Truncate and punch wait for the page's count to reach zero, but a thread "
 		"that touches the page meanwhile maps it again, and a mapping counts: the "
 		"release of the pin wakes nobody.",
+	.claim = "A truncate or punch that waits for a pinned page goes on when the page "
+		 "is let go, whoever touched the file meanwhile.",
 	.symptom =
 		"The waiter is still asleep seconds after the page was released; SIGSTOP "
 		"and SIGCONT make it look again, and it ends at once.",
+	.since = "Linux 6.15, where mappings began to count as references.",
 	.fixed_by = NULL,
+	.advice = "Do not truncate or punch a file while I/O on its pages is under way and "
+		  "threads go on using it. A waiter that is stuck is freed by SIGSTOP and "
+		  "SIGCONT.",
+	.reference = "wait_page_idle() in fs/dax.c waits for page_ref_count() == 0, and "
+		     "free_zone_device_folio() in mm/memremap.c wakes at 0; but "
+		     "dax_busy_page() calls a page idle when its references are its "
+		     "mappings alone.",
+	.seen = "exit status 0 on 6.1 and 6.12, 1 on 6.16 and 7.3, on ext4 and xfs.",
 	.core = DV_SYM_ASLEEP,
 	.explains = DV_SYM_ASLEEP,
 };
@@ -44,17 +67,165 @@ const struct dv_defect dv_fsync_skips = {
 		"A punch, truncate or the like drops the dirty marks of the whole file, so "
 		"that a later fsync or msync does not flush stores made before it through a "
 		"mapping, to pages that the call had nothing to do with.",
+	.claim = "fsync and msync flush what was stored before through a mapping.",
 	.symptom =
 		"Fewer dax_writeback_one events than pages stored to; without the punch, "
 		"each page has one.",
+	.since = "Linux 6.15.",
 	.fixed_by = NULL,
+	.advice = "Flush with the processor's own instructions under MAP_SYNC, or fsync "
+		  "before such a call.",
+	.reference =
+		"dax_break_layout() in fs/dax.c calls dax_delete_mapping_range() for the "
+		"whole range that it was given, and the file systems give 0 to LLONG_MAX; "
+		"dax_writeback_mapping_range() finds no PAGECACHE_TAG_TOWRITE then. Came "
+		"with \"fs/dax: always remove DAX page-cache entries when breaking "
+		"layouts\".",
+	.seen = "exit status 0 on 6.1 and 6.12, 1 on 6.16 and 7.3, on ext4 and xfs.",
 	.core = DV_SYM_UNFLUSHED,
 	.explains = DV_SYM_UNFLUSHED,
 };
 
+const struct dv_defect dv_reflink_spin = {
+	.name = "reflink-spin",
+	.summary =
+		"A reflink or dedupe between two DAX files of which the one with the higher "
+		"inode number has a pinned page keeps a CPU busy until the page is let go, "
+		"and no signal ends it.",
+	.claim = "A reflink that has to wait for a pinned page sleeps, and a signal ends "
+		 "the wait.",
+	.symptom = "The task is in state R, uses a CPU, and survives SIGKILL until the "
+		   "page is let go. With the page in the lower-numbered file it sleeps.",
+	.since = "Linux 6.0, where xfs began to allow reflinks on DAX.",
+	.fixed_by = NULL,
+	.advice = "Do not reflink files while I/O on their pages is under way.",
+	.reference =
+		"xfs_mmaplock_two_inodes_and_break_dax_layout() in fs/xfs/xfs_inode.c: "
+		"`goto again` without a wait for the second inode.",
+	.seen = "not run yet",
+	.core = DV_SYM_SPINS,
+	.explains = DV_SYM_SPINS | DV_SYM_UNKILLABLE,
+};
+
+const struct dv_defect dv_uring_erestartsys = {
+	.name = "uring-erestartsys",
+	.summary =
+		"An io_uring fallocate or ftruncate that waits for a pinned page and is "
+		"cancelled completes with -512, ERESTARTSYS, which is no errno of user "
+		"space.",
+	.claim = "A request that was cancelled completes with ECANCELED or EINTR.",
+	.symptom = "The completion's res is -512.",
+	.since = "Linux 5.6 (fallocate) and 6.9 (ftruncate), where io_uring got them.",
+	.fixed_by = NULL,
+	.advice = "Take -512 in a completion for EINTR.",
+	.reference = "io_fallocate() in io_uring/sync.c and io_ftruncate() in "
+		     "io_uring/truncate.c hand on what vfs_fallocate() and do_ftruncate() "
+		     "return; reads and writes translate it.",
+	.seen = "not run yet",
+	.core = DV_SYM_ERRNO_512,
+	.explains = DV_SYM_ERRNO_512,
+};
+
+const struct dv_defect dv_unkillable_eviction = {
+	.name = "unkillable-eviction",
+	.summary =
+		"Who drops the last reference to a file waits for its pinned pages, in "
+		"state D, and nothing ends that wait. A process that pins a page of its own "
+		"file in its own pipe and then closes the unlinked file waits for itself, "
+		"for ever; without any privilege.",
+	.claim = "A process that waits in close, unlink or exit for a pinned page can be "
+		 "killed, and what it holds itself does not keep it.",
+	.symptom = "The task is in state D in dax_break_layout_final, and survives "
+		   "SIGKILL.",
+	.since = "Linux 6.15. (Before, nothing waited there: see unmapped-busy-page.)",
+	.fixed_by = NULL,
+	.advice = "Do not unlink a DAX file whose pages something may still hold. While "
+		  "the pipe's descriptors exist, another process can empty it through "
+		  "/proc/PID/fd.",
+	.reference = "dax_break_layout_final() in fs/dax.c waits TASK_UNINTERRUPTIBLE; it "
+		     "is called for ext4 and xfs when an inode is evicted.",
+	.seen = "not run yet",
+	.core = DV_SYM_UNKILLABLE,
+	.explains = DV_SYM_UNKILLABLE,
+};
+
+const struct dv_defect dv_swap_boot = {
+	.name = "swap-boot-skips-break",
+	.summary =
+		"EXT4_IOC_SWAP_BOOT gives the blocks of a DAX file to the boot loader's "
+		"inode without waiting for who holds them.",
+	.claim = "A call that takes blocks away from a file waits until nobody holds them.",
+	.symptom = "The ioctl ends while the page is held; the kernel warns in "
+		   "dax_disassociate_entry (before 6.15) or in "
+		   "truncate_folio_batch_exceptionals.",
+	.since = "Linux 4.17, where layouts of DAX files began to be broken.",
+	.fixed_by = NULL,
+	.advice = "Use EXT4_IOC_SWAP_BOOT on files that nobody has mapped or holds.",
+	.reference = "swap_inode_boot_loader() in fs/ext4/ioctl.c calls "
+		     "truncate_inode_pages() without ext4_break_layouts().",
+	.seen = "not run yet",
+	.core = DV_SYM_PASSED_PIN,
+	.explains = DV_SYM_PASSED_PIN | DV_SYM_LOG,
+	.log_hint = "",
+};
+
+const struct dv_defect dv_swapext = {
+	.name = "swapext-skips-break",
+	.summary =
+		"XFS_IOC_SWAPEXT, with which xfs_fsr defragments, exchanges the blocks of "
+		"two DAX files without waiting for who holds them.",
+	.claim = "A call that takes blocks away from a file waits until nobody holds them.",
+	.symptom = "The ioctl ends while the page is held; the kernel warns in "
+		   "dax_disassociate_entry (before 6.15) or in "
+		   "truncate_folio_batch_exceptionals.",
+	.since = "Linux 4.17, where layouts of DAX files began to be broken.",
+	.fixed_by = NULL,
+	.advice = "Do not run xfs_fsr on DAX files while I/O on their pages is under way.",
+	.reference = "xfs_swap_extents() in fs/xfs/xfs_bmap_util.c flushes with "
+		     "truncate_pagecache_range() and never calls xfs_break_layouts().",
+	.seen = "not run yet",
+	.core = DV_SYM_PASSED_PIN,
+	.explains = DV_SYM_PASSED_PIN | DV_SYM_LOG,
+	.log_hint = "",
+};
+
+const struct dv_defect dv_write_forgets = {
+	.name = "write-forgets-shared-pin",
+	.summary =
+		"write(2) to a clean page of a reflinked DAX file moves the file to another "
+		"block and forgets that the old one is held. When the other file gives that "
+		"block up, it is freed under the pin.",
+	.claim = "A block is not freed while something holds its page, whichever file it "
+		 "was pinned through.",
+	.symptom = "The write, and then a truncate of the other file, end while the page "
+		   "is held; FIEMAP shows that the block is nobody's.",
+	.since = "Linux 6.0, where xfs began to allow reflinks on DAX.",
+	.fixed_by = NULL,
+	.advice = "Do not write to reflinked DAX files while I/O on their pages is under "
+		  "way.",
+	.reference = "dax_iomap_iter() in fs/dax.c calls invalidate_inode_pages2_range() "
+		     "for a write that goes to a new block, and that drops an entry "
+		     "whatever its page's count is.",
+	.seen = "not run yet",
+	.core = DV_SYM_PASSED_PIN,
+	.explains = DV_SYM_PASSED_PIN | DV_SYM_LEAK | DV_SYM_LOG,
+	.log_hint = "",
+};
+
 const struct dv_defect *const dv_defects[] = {
-	&dv_unmapped_busy_page,
-	&dv_lost_wakeup,
-	&dv_fsync_skips,
+	&dv_unmapped_busy_page, &dv_lost_wakeup,	 &dv_fsync_skips,
+	&dv_reflink_spin,	&dv_uring_erestartsys, &dv_unkillable_eviction,
+	&dv_swap_boot,		&dv_swapext,	       &dv_write_forgets,
 };
 const unsigned dv_ndefects = DV_COUNT(dv_defects);
+
+const struct dv_defect *dv_defect_find(const char *name)
+{
+	unsigned i;
+
+	for (i = 0; i < dv_ndefects; i++) {
+		if (strcmp(dv_defects[i]->name, name) == 0)
+			return dv_defects[i];
+	}
+	return NULL;
+}

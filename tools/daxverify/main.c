@@ -22,7 +22,9 @@ static const char doc[] =
 	"  daxverify --dir /mnt/pmem\n"
 	"  daxverify --dir /mnt/pmem --scratch --json report.json\n"
 	"  daxverify --dir /mnt/pmem --only 'unmapped-*,leak-*' --verbose\n"
-	"  daxverify --list\n\n"
+	"  daxverify --list\n"
+	"  daxverify explain unmapped-busy-page\n"
+	"  daxverify reproducer unmapped-busy-page > r.c\n\n"
 	"Exit status: 0 all claims hold (some may be skipped), 1 a claim is broken or a set-up "
 	"failed, 4 everything was skipped, 64 wrong usage, 66 DIR can't be used, 128+N stopped "
 	"by signal N.\n\nSee daxverify(1) for the verdicts and the known defects.";
@@ -261,6 +263,10 @@ int main(int argc, char **argv)
 	unsigned nr;
 	int ret;
 
+	if (argc > 1 && strcmp(argv[1], "explain") == 0)
+		return dv_explain(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "reproducer") == 0)
+		return dv_print_reproducer(argc - 1, argv + 1);
 	argp_err_exit_status = EX_USAGE;
 	argp_parse(&argp, argc, argv, 0, NULL, &env.opt);
 	nr = choose(&env.opt, scs, dv_scenarios_all(scs));

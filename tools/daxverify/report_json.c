@@ -94,8 +94,11 @@ static struct json_object *defects_json(void)
 		o = json_object_new_object();
 		put_str(o, "name", dv_defects[i]->name);
 		put_str(o, "summary", dv_defects[i]->summary);
+		put_str(o, "claim", dv_defects[i]->claim);
 		put_str(o, "symptom", dv_defects[i]->symptom);
+		put_str(o, "since", dv_defects[i]->since);
 		put_str(o, "fixed_by", dv_defects[i]->fixed_by);
+		put_str(o, "reference", dv_defects[i]->reference);
 		json_object_array_add(list, o);
 	}
 	return list;

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The programs in reproducers/, as they are, inside this one. */
+#include "defects.h"
+
+#include <string.h>
+
+#define EMBED(symbol, file)                                                                   \
+	__asm__(".pushsection .rodata\n"                                                      \
+		#symbol ": .incbin \"" REPRODUCERS "/" file ".c\"\n"                          \
+		#symbol "_end: .byte 0\n"                                                     \
+		".popsection\n");                                                             \
+	extern const char symbol[], symbol##_end[]
+
+EMBED(dv_repro_unmapped_busy_page, "unmapped-busy-page");
+EMBED(dv_repro_lost_wakeup, "lost-wakeup-on-refault");
+EMBED(dv_repro_fsync_skips, "fsync-skips-after-break");
+EMBED(dv_repro_reflink_spin, "reflink-spin");
+EMBED(dv_repro_uring_erestartsys, "uring-erestartsys");
+EMBED(dv_repro_unkillable_eviction, "unkillable-eviction");
+EMBED(dv_repro_swap_boot, "swap-boot-skips-break");
+EMBED(dv_repro_swapext, "swapext-skips-break");
+EMBED(dv_repro_write_forgets, "write-forgets-shared-pin");
+
+static const struct {
+	const struct dv_defect *defect;
+	const char *text, *end;
+} reproducers[] = {
+	{&dv_unmapped_busy_page, dv_repro_unmapped_busy_page, dv_repro_unmapped_busy_page_end},
+	{&dv_lost_wakeup, dv_repro_lost_wakeup, dv_repro_lost_wakeup_end},
+	{&dv_fsync_skips, dv_repro_fsync_skips, dv_repro_fsync_skips_end},
+	{&dv_reflink_spin, dv_repro_reflink_spin, dv_repro_reflink_spin_end},
+	{&dv_uring_erestartsys, dv_repro_uring_erestartsys, dv_repro_uring_erestartsys_end},
+	{&dv_unkillable_eviction, dv_repro_unkillable_eviction,
+	 dv_repro_unkillable_eviction_end},
+	{&dv_swap_boot, dv_repro_swap_boot, dv_repro_swap_boot_end},
+	{&dv_swapext, dv_repro_swapext, dv_repro_swapext_end},
+	{&dv_write_forgets, dv_repro_write_forgets, dv_repro_write_forgets_end},
+};
+
+/* Every defect has one; tests/verify/unit.sh asks for each. */
+const char *dv_reproducer(const struct dv_defect *d, size_t *len)
+{
+	unsigned i;
+
+	for (i = 0; reproducers[i].defect != d; i++)
+		;
+	*len = (size_t)(reproducers[i].end - reproducers[i].text);
+	return reproducers[i].text;
+}

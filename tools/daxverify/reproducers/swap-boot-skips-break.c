@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * swap-boot-skips-break: EXT4_IOC_SWAP_BOOT gives the blocks of a DAX file to the boot loader's
+ * inode while they are pinned, and leaves them mapped: a store through the old mapping changes
+ * another inode's data.
+ *
+ *	cc -o r swap-boot-skips-break.c && ./r DIR
+ *
+ * DIR: a folder on ext4, mounted with -o dax=always on a pmem device. Needs root. The second
+ * EXT4_IOC_SWAP_BOOT at the end gives the blocks back.
+ * Exit status: 0 the kernel is right, 1 the defect was seen, 2 it could not be tried.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LEN 16384
+#ifndef EXT4_IOC_SWAP_BOOT
+#define EXT4_IOC_SWAP_BOOT _IO('f', 17)
+#endif
+
+static char path[4096];
+
+static void cannot(const char *what)
+{
+	printf("could not be tried: %s: %s\n", what, strerror(errno));
+	unlink(path);
+	exit(2);
+}
+
+static int make_file(const char *dir)
+{
+	char zeroes[LEN] = {0};
+	struct statx stx;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/reproducer-XXXXXX", dir);
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0)
+		cannot("making a file there");
+	if (statx(fd, "", AT_EMPTY_PATH, 0, &stx) || !(stx.stx_attributes & STATX_ATTR_DAX)) {
+		errno = EOPNOTSUPP;
+		cannot("DAX there");
+	}
+	if (write(fd, zeroes, LEN) != LEN || fsync(fd))
+		cannot("writing the file");
+	return fd;
+}
+
+/* Has the child ended within so many milliseconds? */
+static int ended(pid_t pid, int ms, int *status)
+{
+	for (; ms > 0; ms -= 10) {
+		if (waitpid(pid, status, WNOHANG) == pid)
+			return 1;
+		usleep(10000);
+	}
+	return 0;
+}
+
+/* Is the page in this process's page table? (A look at it could end in SIGBUS.) */
+static int is_mapped(void *page)
+{
+	unsigned char in = 0;
+
+	return mincore(page, 4096, &in) == 0 && in & 1;
+}
+
+int main(int argc, char **argv)
+{
+	struct iovec iov = {.iov_len = 4096};
+	char *map, page[4096], back = 0;
+	int fd, p[2], status = 0, held = 0, passed, mapped;
+	pid_t pid;
+
+	if (argc != 2)
+		return fprintf(stderr, "usage: %s DIR\n", argv[0]), 2;
+	fd = make_file(argv[1]);
+	if (ioctl(fd, EXT4_IOC_SWAP_BOOT) || ioctl(fd, EXT4_IOC_SWAP_BOOT))
+		cannot("EXT4_IOC_SWAP_BOOT while nothing is pinned");
+	map = mmap(NULL, LEN, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED || pipe(p))
+		cannot("mapping the file");
+	map[0] = 42;
+	iov.iov_base = map;
+	if (vmsplice(p[1], &iov, 1, 0) != 4096)
+		cannot("vmsplice");
+
+	pid = fork();
+	if (pid == 0)
+		_exit(ioctl(fd, EXT4_IOC_SWAP_BOOT) ? errno : 0);
+	passed = ended(pid, 2000, &status);
+	if (passed && status) {
+		errno = WEXITSTATUS(status);
+		cannot("EXT4_IOC_SWAP_BOOT");
+	}
+	ioctl(p[0], FIONREAD, &held);
+	mapped = is_mapped(map);
+	if (passed)
+		printf("SWAP_BOOT returned; the pipe still holds %d bytes of a block that is the "
+		       "boot loader's now\n", held);
+	else
+		printf("SWAP_BOOT waits while the pipe holds the page\n");
+	if (passed && mapped) {
+		map[0] = 43; /* whose block is that? */
+		printf("the block is still mapped by who mapped the file\n");
+	}
+	if (read(p[0], page, sizeof(page)) != 4096)
+		cannot("reading the pipe");
+	if (!passed && !ended(pid, 5000, &status))
+		printf("and does not end when it has been let go, either\n");
+
+	if (ioctl(fd, EXT4_IOC_SWAP_BOOT) == 0 && pread(fd, &back, 1, 0) == 1 && passed && mapped)
+		printf("swapped back, the file has %d there: the store went %s\n", back,
+		       back == 43 ? "to the boot loader's block" : "elsewhere");
+	munmap(map, LEN);
+	unlink(path);
+	return passed && held;
+}
