@@ -671,11 +671,13 @@ class FakeLab:
 class Matrix(Case):
     NAMES = ("a", "b", "c", "d")
 
-    def column(self, *guests):
+    def column(self, *guests, dangerous=()):
         options = mock.Mock(daxverify="/dv", timeout=1)
         self.lab = FakeLab(self.cache, guests)
-        scenarios = [{"name": name, "claim": "claim of " + name} for name in self.NAMES]
-        column = matrix.Column(self.lab, options, scenarios, FakeKernel, "ext4", "tcg")
+        scenarios = [{"name": name, "claim": "claim of " + name, "defect": "stuck",
+                      "dangerous": name in dangerous} for name in self.NAMES]
+        column = matrix.Column(self.lab, options, scenarios, FakeKernel, "ext4", "tcg",
+                               {"stuck": "stuck_function"})
         with contextlib.redirect_stderr(io.StringIO()):
             merged = column.run()
         return {s["name"]: s["verdict"] for s in merged["scenarios"]}, merged
@@ -700,6 +702,25 @@ class Matrix(Case):
             (guest.PANIC, "# start a\n", None), (guest.PANIC, "# start b\n", None),
             (guest.PANIC, "# start c\n", None), (guest.KILLED, "# start d\n", None))
         self.assertEqual(list(verdicts.values()), ["oops", "oops", "oops", "killed"])
+
+    def test_a_dangerous_scenario_has_a_guest_of_its_own(self):
+        calm = report("6.1.0-1-amd64", "ext4", ("a", "ok"), ("d", "ok"))
+        alone = report("6.1.0-1-amd64", "ext4", ("b", "hang"))
+        verdicts, merged = self.column((guest.EXITED, "", calm), (guest.EXITED, "", alone),
+                                       (guest.PANIC, "# start c\n", None),
+                                       dangerous=("b", "c"))
+        self.assertEqual(verdicts, {"a": "ok", "b": "hang", "c": "oops", "d": "ok"})
+        self.assertEqual(self.lab.commands[0][-2:], ["--only", "a,d"])
+        self.assertEqual(self.lab.commands[1][-3:], ["--only", "b", "--dangerous"])
+        self.assertIsNone(merged["scenarios"][2]["defect"])
+
+    def test_a_death_has_a_name_when_the_log_has_the_mark(self):
+        self.log = ["RIP: 0010:stuck_function+0x1/0x2"]
+        with mock.patch.object(guest.Result, "log_tail", lambda *_, **__: self.log):
+            _, merged = self.column((guest.PANIC, "# start a\n", None),
+                                    (guest.EXITED, "", report("6.1", "ext4", ("b", "ok"))))
+        self.assertEqual(merged["scenarios"][0]["defect"], "stuck")
+        self.assertEqual(table.kind(merged["scenarios"][0]), "defect")
 
     def test_guest_that_never_gets_to_a_scenario_is_not_tried_for_ever(self):
         verdicts, _ = self.column((guest.BROKEN, "", None))

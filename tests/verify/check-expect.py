@@ -6,6 +6,9 @@ Reads reports as daxverify --json writes them, one or several in a file: a singl
 of reports, or any object in which reports stand at any depth (the laboratory's verify.json).
 Prints TAP: one line for each scenario of each report. It tests daxverify, on kernels whose
 defects are known; what a kernel is expected to show stands in guest-expect.json.
+
+With --reproducers it reads what tests/guest/reproducers has collected instead: a defect's program
+must show it exactly where a scenario is expected to.
 """
 
 import argparse
@@ -72,6 +75,10 @@ class Tap:
             if detail:
                 print(f"# {detail}")
 
+    def skip(self, text, reason):
+        self.count += 1
+        print(f"ok {self.count} - {text} # SKIP {reason}")
+
 
 def check_scenario(tap, label, scenario, want):
     got = (scenario["verdict"], scenario.get("defect"))
@@ -99,14 +106,40 @@ def check_report(tap, expect, report):
         check_scenario(tap, label, scenario, expected(rules, scenario["name"], facts["fs"]))
 
 
+def check_reproducer(tap, expect, status, release, fs, name):
+    rules = expect["always"] + expect["series"][series_of(expect, release)]
+    has_it = any(expected(rules, scenario, fs)[1] == name for scenario in expect["scenarios"])
+    label = f"{release}/{fs}: reproducer {name}"
+    if status == 2 and not has_it:
+        # An ioctl of another file system, say.
+        tap.skip(label, "could not be tried")
+    else:
+        tap.line(status == has_it, label,
+                 status != has_it and f"exit status {status}, expected {int(has_it)}")
+
+
+def check_reproducers(tap, expect, path):
+    for line in pathlib.Path(path).read_text("utf-8").splitlines():
+        found = re.match(r"(?:\S+: )?exit (\d+) (\S+) (\S+) (\S+)$", line)
+        if found:
+            check_reproducer(tap, expect, int(found[1]), *found.groups()[1:])
+        else:
+            print(f"# {line}")
+    tap.line(tap.count > 0, "reproducers were run")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("report", nargs="+", help="JSON files with reports")
+    parser.add_argument("--reproducers", action="store_true")
     parser.add_argument("--expect", default=HERE / "guest-expect.json")
     args = parser.parse_args()
     expect = json.loads(pathlib.Path(args.expect).read_text(encoding="utf-8"))
     tap = Tap()
     for name in args.report:
+        if args.reproducers:
+            check_reproducers(tap, expect, name)
+            continue
         try:
             reports = list(find_reports(json.loads(pathlib.Path(name).read_text("utf-8"))))
         except (OSError, ValueError) as error:

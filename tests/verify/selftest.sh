@@ -32,7 +32,8 @@ expect()
 	sabotage="--sabotage $1"
 	[ "$1" = none ] && sabotage=
 	# shellcheck disable=SC2086
-	"$daxverify" --dir "$dir" --only "$2" --timeout "${limit:-30}" $sabotage >"$out" 2>&1
+	"$daxverify" --dir "$dir" --only "$2" --timeout "${limit:-30}" \
+		$dangerous $sabotage >"$out" 2>&1
 	good=1
 	grep -q "^$3" "$out" || good=0
 	[ -z "$4" ] || grep -A2 "$4" "$out" >/dev/null || good=0
@@ -73,6 +74,19 @@ expect corrupt-canary signal-eintr-truncate "$plain" "file after the signal: not
 expect no-signal signal-eintr-truncate "$plain" "signal: not ok"
 expect no-signal signal-kill-truncate "$plain" "signal: not ok"
 expect no-signal signal-restart-truncate "$plain" "signal: not ok"
+
+# Nothing is cancelled, nothing is poisoned.
+expect no-signal uring-punch-cancel "$plain" "completion: not ok"
+dangerous=--dangerous
+expect no-signal poison-mapped-page "$plain" "SIGBUS: not ok"
+dangerous=
+
+# Nothing is held by the time of the call: then nobody waits behind it, either.
+expect early-drain beside-truncate-stat "$plain" "meanwhile: not ok"
+expect early-drain beside-truncate-read "$plain" "meanwhile: not ok"
+expect early-drain drop-caches-mapped-pin "$plain" "does not wait: not ok"
+expect no-pin write-pin "$plain" "pipe: not ok"
+expect corrupt-canary mapped-pin-allocate "$plain" "pipe: not ok"
 
 # The touch is what makes the defect, on kernels that have it.
 expect no-touch refault-pinned-page-truncate "ok 1"

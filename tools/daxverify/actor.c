@@ -2,19 +2,17 @@
 /* The actor: a process that makes the one call which may hang, and who watches it. */
 #include "daxverify.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 #define POLL_MS	     4
 #define HELD_MS	     250 /* asleep in a layout wait this long: it waits */
 #define HELD_SAMPLES 5
 #define BLIND_MS     2000 /* the same where the kernel does not say where it sleeps */
+#define SPIN_MS	     2000 /* of CPU time, by a call that has a few pages to handle */
 #define ASTRAY_MS    6000 /* asleep, but somewhere else */
 
 static struct dv_actor_shm *self;
@@ -35,72 +33,6 @@ static int catch_signal(enum dv_handler handler)
 	return sigaction(SIGUSR1, &sa, NULL) ? -errno : 0;
 }
 
-static long madv_remove(const struct dv_target *t, size_t page)
-{
-	const struct dv_action *a = t->action;
-	size_t len = a->count * page;
-	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, t->fd,
-		       (off_t)(a->first * page));
-
-	return p == MAP_FAILED ? -1 : madvise(p, len, MADV_REMOVE);
-}
-
-static int fallocate_mode(enum dv_action_kind kind)
-{
-	switch (kind) {
-	case DV_ACT_PUNCH:
-		return FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
-	case DV_ACT_ZERO_RANGE:
-		return FALLOC_FL_ZERO_RANGE;
-	case DV_ACT_COLLAPSE:
-		return FALLOC_FL_COLLAPSE_RANGE;
-	default:
-		return FALLOC_FL_INSERT_RANGE;
-	}
-}
-
-/* The call itself: -1 and errno, or something not negative. */
-long dv_action_do(struct dv_target *t)
-{
-	const struct dv_action *a = t->action;
-	size_t page = dv_page_size();
-	char to[PATH_MAX + 8], byte[64];
-
-	switch (a->kind) {
-	case DV_ACT_TRUNCATE:
-		return ftruncate(t->fd, (off_t)(a->first * page));
-	case DV_ACT_OPEN_TRUNC:
-		return open(t->path, O_RDWR | O_TRUNC | O_CLOEXEC);
-	case DV_ACT_PUNCH:
-	case DV_ACT_ZERO_RANGE:
-	case DV_ACT_COLLAPSE:
-	case DV_ACT_INSERT:
-		return fallocate(t->fd, fallocate_mode(a->kind), (off_t)(a->first * page),
-				 (off_t)(a->count * page));
-	case DV_ACT_MADV_REMOVE:
-		return madv_remove(t, page);
-	case DV_ACT_READ:
-		return pread(t->fd, byte, sizeof(byte), (off_t)(a->first * page));
-	case DV_ACT_UNLINK:
-		return unlink(t->path);
-	case DV_ACT_RENAME_OVER:
-		snprintf(to, sizeof(to), "%s.new", t->path);
-		return rename(to, t->path);
-	case DV_ACT_CLOSE:
-		return close(t->fd);
-	case DV_ACT_UMOUNT:
-		return umount2(t->mount_point, 0);
-	}
-	errno = EINVAL;
-	return -1;
-}
-
-static bool wants_fd(enum dv_action_kind kind)
-{
-	return kind != DV_ACT_UNLINK && kind != DV_ACT_UMOUNT &&
-	       kind != DV_ACT_OPEN_TRUNC && kind != DV_ACT_RENAME_OVER;
-}
-
 static void actor_main(struct dv_target *t, enum dv_handler handler)
 {
 	self->ret = catch_signal(handler);
@@ -114,14 +46,11 @@ static void actor_main(struct dv_target *t, enum dv_handler handler)
 	_exit(0);
 }
 
-/*
- * For DV_ACT_CLOSE the file is unlinked first: the descriptor opened here is the last
- * reference. The opening itself is done before the action is said to have started.
- */
+/* What the action needs is opened and mapped before it is said to have started. */
 int dv_actor_start(struct dv_ctx *c, struct dv_actor *a, const struct dv_action *action,
 		   const char *path, enum dv_handler handler)
 {
-	struct dv_target t = {.action = action, .fd = -1};
+	struct dv_target t = {.action = action, .fd = -1, .other_fd = -1};
 	unsigned slot = c->shm->nactors;
 
 	if (slot == DV_ACTORS_MAX)
@@ -131,21 +60,19 @@ int dv_actor_start(struct dv_ctx *c, struct dv_actor *a, const struct dv_action 
 	a->action = action;
 	a->shm = &c->shm->actors[slot];
 	snprintf(t.path, sizeof(t.path), "%s", path);
-	t.mount_point = c->env->facts.mount_point;
+	t.signals = &a->shm->signals;
+	t.facts = &c->env->facts;
 	a->pid = dv_child_fork();
 	if (a->pid < 0)
 		return -errno;
 	if (a->pid)
 		return 0;
 	self = a->shm;
-	if (wants_fd(action->kind)) {
-		t.fd = open(path, O_RDWR | O_CLOEXEC);
-		if (t.fd < 0 || (action->kind == DV_ACT_CLOSE && unlink(path))) {
-			self->ret = -1;
-			self->err = errno;
-			self->done = 1;
-			_exit(1);
-		}
+	self->ret = dv_action_prepare(&t);
+	if (self->ret < 0) {
+		self->err = errno;
+		self->done = 1;
+		_exit(1);
 	}
 	actor_main(&t, handler);
 	return 0; /* not reached */
@@ -153,6 +80,20 @@ int dv_actor_start(struct dv_ctx *c, struct dv_actor *a, const struct dv_action 
 
 /* Which of the three ways to be asleep this is, and how long it has to last to count. */
 enum asleep { AWAKE, IN_LAYOUT, BLIND, ASTRAY };
+
+/* An action that does not come back is over when its process is. */
+static bool is_over(struct dv_actor *a)
+{
+	if (a->shm->done)
+		return true;
+	dv_look(a->pid, &a->sight);
+	if (!dv_action_exits(a->action->kind) || (a->sight.state != 'Z' && a->sight.state != 0))
+		return false;
+	a->shm->ret = 0;
+	a->shm->end_ns = dv_now_ns();
+	a->shm->done = 1;
+	return true;
+}
 
 static enum asleep asleep_how(const struct dv_sight *s)
 {
@@ -177,9 +118,10 @@ enum dv_seen dv_actor_watch(struct dv_actor *a)
 	unsigned samples = 0;
 
 	for (;;) {
-		if (a->shm->done)
+		if (is_over(a))
 			return DV_SEEN_DONE;
-		dv_look(a->pid, &a->sight);
+		if (dv_action_has_pair(a->action->kind) && a->sight.cpu_ms > SPIN_MS)
+			return DV_SEEN_SPINNING;
 		now = a->shm->started ? asleep_how(&a->sight) : AWAKE;
 		if (now != before || now == AWAKE) {
 			before = now;
@@ -195,6 +137,26 @@ enum dv_seen dv_actor_watch(struct dv_actor *a)
 	}
 }
 
+bool dv_actor_queues(struct dv_actor *a)
+{
+	int64_t begin = dv_now_ns(), since = begin;
+	char where[sizeof(a->sight.where)] = "";
+	unsigned samples = 0;
+
+	while (!is_over(a) && dv_now_ns() - begin < DV_WAKE_MS * INT64_C(1000000)) {
+		if (a->sight.state != 'D' || strcmp(where, a->sight.where) != 0) {
+			memcpy(where, a->sight.where, sizeof(where));
+			since = dv_now_ns();
+			samples = 0;
+		} else if (++samples >= HELD_SAMPLES &&
+			   dv_now_ns() - since >= HELD_MS * INT64_C(1000000)) {
+			return true;
+		}
+		dv_sleep_ms(POLL_MS);
+	}
+	return false;
+}
+
 /*
  * 0 when the call has ended. -ETIMEDOUT when the actor was seen asleep in one wait for
  * DAX pages for asleep_ms without a break, or after limit_ms in any case.
@@ -203,14 +165,13 @@ int dv_actor_wait(struct dv_actor *a, int asleep_ms, int limit_ms)
 {
 	int64_t begin = dv_now_ns(), since = begin, now;
 
-	while (!a->shm->done) {
-		dv_look(a->pid, &a->sight);
+	while (!is_over(a)) {
 		now = dv_now_ns();
 		if (asleep_how(&a->sight) != IN_LAYOUT && asleep_how(&a->sight) != BLIND)
 			since = now;
 		if (now - since > asleep_ms * INT64_C(1000000) ||
 		    now - begin > limit_ms * INT64_C(1000000))
-			return a->shm->done ? 0 : -ETIMEDOUT;
+			return is_over(a) ? 0 : -ETIMEDOUT;
 		dv_sleep_ms(POLL_MS);
 	}
 	return 0;

@@ -7,6 +7,7 @@
  */
 #include "daxverify.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <signal.h>
@@ -74,4 +75,56 @@ int dv_end_children(pid_t group, const int pipes[2])
 		dv_sleep_ms(2);
 	} while (dv_now_ns() - begin < CHILDREN_MS * INT64_C(1000000));
 	return -EBUSY;
+}
+
+/* A child of ours that is still there, or 0. */
+static pid_t leftover(void)
+{
+	char path[64], text[1024];
+	struct dirent *e;
+	pid_t pid = 0, parent;
+	DIR *proc = opendir("/proc");
+
+	while (proc && !pid && (e = readdir(proc))) {
+		snprintf(path, sizeof(path), "/proc/%.20s/stat", e->d_name);
+		if (e->d_name[0] < '1' || e->d_name[0] > '9' ||
+		    dv_read_text(AT_FDCWD, path, text, sizeof(text)) ||
+		    !strrchr(text, ')') ||
+		    sscanf(strrchr(text, ')'), ") %*c %d", &parent) != 1)
+			continue;
+		if (parent == getpid())
+			pid = (pid_t)atoi(e->d_name);
+	}
+	if (proc)
+		closedir(proc);
+	return pid;
+}
+
+/* A stack of every task in state D, for the kernel log; where that is allowed. */
+static void log_blocked(void)
+{
+	int fd = open("/proc/sysrq-trigger", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && write(fd, "w", 1) != 1)
+		fprintf(stderr, "daxverify: cannot have blocked tasks logged: %s\n",
+			strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+/* A process that pages were let go for, and SIGKILL was sent to, is there still. */
+void dv_judge_leftover(struct dv_ctx *c)
+{
+	struct dv_sight s = {0};
+	pid_t pid = leftover();
+
+	log_blocked();
+	c->res->reason[0] = 0;
+
+	if (pid)
+		dv_look(pid, &s);
+	c->res->hung = true;
+	dv_oracle(c, false, DV_SYM_UNKILLABLE, "processes", "all can be ended",
+		  "one is left in state %c, asleep in %s, %d s after SIGKILL",
+		  s.state ? s.state : '?', s.where[0] ? s.where : "?", CHILDREN_MS / 1000);
 }

@@ -56,8 +56,15 @@ enum dv_need {
 	DV_NEED_URING = 1 << 11,
 	DV_NEED_TMPFS = 1 << 12,
 	DV_NEED_SYNC_DEVICE = 1 << 13,
+	DV_NEED_DANGER = 1 << 14, /* may wedge the kernel, or kill it: a machine of its own */
+	DV_NEED_REFLINK = 1 << 15,
+	DV_NEED_EXCHANGE = 1 << 16,
+	DV_NEED_SWAPEXT = 1 << 17,
+	DV_NEED_SWAP_BOOT = 1 << 18,
+	DV_NEED_UNSHARE = 1 << 19,
+	DV_NEED_URING_TRUNCATE = 1 << 20,
 };
-#define DV_NEED_BITS 14
+#define DV_NEED_BITS 21
 
 /* Ways in which an oracle can fail that some known defect explains (bits). */
 enum dv_symptom {
@@ -87,6 +94,7 @@ enum dv_state {
 enum dv_expect {
 	DV_EXPECT_WAIT, /* the action sleeps until the page is released */
 	DV_EXPECT_PASS, /* the action ends although something is held */
+	DV_EXPECT_ANY,	/* either, but the page and the file are as they should be */
 };
 
 /* Deliberate mistakes, to show that each oracle can fail (see --sabotage). */
@@ -117,6 +125,33 @@ enum dv_action_kind {
 	DV_ACT_RENAME_OVER,
 	DV_ACT_CLOSE, /* unlinked before; the close is the last reference */
 	DV_ACT_UMOUNT,
+	DV_ACT_ALLOCATE, /* fallocate without a mode, over pages that are there */
+	DV_ACT_UNSHARE,
+	DV_ACT_WRITE,	 /* of whole pages */
+	DV_ACT_MUNMAP,	 /* unlinked and closed before; the mapping is the last reference */
+	DV_ACT_EXIT,	 /* unlinked before, open and mapped */
+	DV_ACT_KILLED,	 /* the same, by SIGKILL */
+	DV_ACT_DROP_CACHES,
+	DV_ACT_FREEZE, /* and thaw */
+	DV_ACT_REMOUNT, /* read-only, and back */
+	DV_ACT_STAT,
+	DV_ACT_FSYNC,
+	DV_ACT_LOAD,  /* through a mapping of its own, as the next two */
+	DV_ACT_STORE,
+	DV_ACT_MSYNC, /* after a store */
+	DV_ACT_CHMOD,
+	DV_ACT_SEEK_HOLE,
+	DV_ACT_READ_NOWAIT, /* EAGAIN is success */
+	/* With a second file, PATH.other (action_pair.c) */
+	DV_ACT_REFLINK,
+	DV_ACT_DEDUPE,
+	DV_ACT_COPY_RANGE,
+	DV_ACT_EXCHANGE,
+	DV_ACT_SWAPEXT,
+	DV_ACT_SWAP_BOOT, /* with the boot loader's inode */
+	/* By io_uring (action_uring.c); a signal makes them cancel the request */
+	DV_ACT_URING_PUNCH,
+	DV_ACT_URING_TRUNCATE,
 };
 
 struct dv_action {
@@ -162,6 +197,7 @@ struct dv_result {
 	char log[DV_LOG_MAX][240];
 	unsigned nlog;
 	int64_t duration_ms;
+	bool hung; /* it left a process that nothing ends */
 };
 
 struct dv_facts {
@@ -176,7 +212,7 @@ struct dv_facts {
 
 struct dv_options {
 	const char *dir, *json, *only, *skip;
-	bool scratch, list, verbose;
+	bool scratch, list, verbose, dangerous;
 	int timeout_s;
 	enum dv_sabotage sabotage;
 };
@@ -248,6 +284,7 @@ const char *dv_verdict_name(enum dv_verdict v);
 /* cleanup.c */
 int dv_remove_tree(const char *path);
 int dv_end_children(pid_t group, const int pipes[2]);
+void dv_judge_leftover(struct dv_ctx *c);
 
 /* runner.c */
 void dv_catch_stops(void);
@@ -263,6 +300,9 @@ const char *dv_missing(const struct dv_env *env, unsigned needs);
 int dv_mount_find(struct dv_facts *f, const char *dir);
 int dv_mounted(const struct dv_facts *f);
 int dv_remount(const struct dv_facts *f);
+int dv_remount_readonly(const struct dv_facts *f, bool readonly);
+int dv_thaw(const struct dv_facts *f);
+int dv_freeze_fs(const struct dv_facts *f);
 int dv_mount_detached(const char *fstype);
 
 /* kmsg.c */
@@ -294,6 +334,7 @@ enum dv_page_is {
 int dv_path(const struct dv_ctx *c, char path[PATH_MAX], const char *name);
 int dv_file_make(const char *path, unsigned npages);
 int dv_file_sparse(const char *path, unsigned npages);
+int dv_file_make_as(const char *path, unsigned npages, unsigned index);
 int dv_file_make_at(const char *path, unsigned npages, const struct dv_span *span);
 int dv_file_prove(const char *path, const struct dv_span *span);
 int dv_file_spoil(const char *path, unsigned page);
@@ -332,6 +373,7 @@ struct dv_sight {
 	char state;	/* as in /proc/PID/stat, 0 when gone */
 	char where[64]; /* kernel function that it sleeps in, "" when not to be had */
 	bool in_layout; /* that function waits for a DAX page */
+	int cpu_ms;	/* used so far */
 };
 void dv_look(pid_t pid, struct dv_sight *s);
 
@@ -339,10 +381,13 @@ void dv_look(pid_t pid, struct dv_sight *s);
 struct dv_target {
 	const struct dv_action *action;
 	char path[PATH_MAX];
-	const char *mount_point;
-	int fd;
+	const struct dv_facts *facts;
+	int fd, other_fd;
+	void *map;
+	size_t len;
+	_Atomic int *signals; /* how many came, or NULL */
 };
-enum dv_seen { DV_SEEN_DONE, DV_SEEN_ASLEEP, DV_SEEN_ELSEWHERE };
+enum dv_seen { DV_SEEN_DONE, DV_SEEN_ASLEEP, DV_SEEN_ELSEWHERE, DV_SEEN_SPINNING };
 enum dv_handler { DV_HANDLER_NONE, DV_HANDLER_PLAIN, DV_HANDLER_RESTART };
 struct dv_actor {
 	pid_t pid;
@@ -354,13 +399,29 @@ int dv_actor_start(struct dv_ctx *c, struct dv_actor *a, const struct dv_action 
 		   const char *path, enum dv_handler handler);
 enum dv_seen dv_actor_watch(struct dv_actor *a);
 int dv_actor_wait(struct dv_actor *a, int asleep_ms, int limit_ms);
+/* Asleep and uninterruptible in one place, again and again: behind somebody's lock. */
+bool dv_actor_queues(struct dv_actor *a);
+
+/* action_do.c, action_pair.c, action_uring.c: -1 and errno, or something not negative */
+int dv_action_prepare(struct dv_target *t);
 long dv_action_do(struct dv_target *t);
+void dv_target_close(struct dv_target *t);
+bool dv_action_exits(enum dv_action_kind kind);
+bool dv_action_has_pair(enum dv_action_kind kind);
+long dv_pair_do(struct dv_target *t);
+long dv_uring_do(struct dv_target *t);
+/* A second file for the action, at PATH.other (of another content, but for a dedupe). */
+int dv_pair_make(const char *path, unsigned npages, enum dv_action_kind kind);
+#define DV_PAIR_INDEX 1000 /* page N of that file says that it is page 1000 + N */
 
 /* actions.c */
 extern const struct dv_action dv_truncate_zero, dv_truncate_shrink, dv_truncate_beyond,
 	dv_truncate_grow, dv_open_trunc, dv_punch, dv_punch_elsewhere, dv_zero_range,
 	dv_collapse, dv_insert, dv_madv_remove, dv_read, dv_unlink, dv_rename_over,
-	dv_close_last, dv_umount;
+	dv_close_last, dv_umount, dv_truncate_equal, dv_allocate, dv_unshare, dv_write,
+	dv_munmap_last, dv_exit_last, dv_killed_last, dv_drop_caches, dv_freeze, dv_remount_ro,
+	dv_reflink, dv_dedupe, dv_copy_range, dv_exchange, dv_swapext, dv_swap_boot,
+	dv_uring_punch, dv_uring_truncate;
 
 /* holder.c */
 enum dv_hop {
@@ -415,6 +476,7 @@ bool dv_rig_held(struct dv_ctx *c, const struct dv_rig *r);
 /* rig_judge.c */
 void dv_rig_judge_wait(struct dv_ctx *c, struct dv_rig *r);
 void dv_rig_judge_pass(struct dv_ctx *c, struct dv_rig *r);
+void dv_rig_judge_any(struct dv_ctx *c, struct dv_rig *r);
 void dv_rig_judge_wake(struct dv_ctx *c, struct dv_rig *r);
 enum dv_verdict dv_rig_judge_content(struct dv_ctx *c, struct dv_rig *r);
 void dv_rig_judge_file(struct dv_ctx *c, struct dv_rig *r, const char *name,
@@ -431,8 +493,10 @@ struct dv_group {
 	unsigned nr;
 };
 extern const struct dv_group dv_group_map_sync, dv_group_pin, dv_group_evict,
-	dv_group_signal, dv_group_refault, dv_group_leak, dv_group_fsync, dv_group_uring;
-#define DV_SCENARIOS_MAX 128
+	dv_group_signal, dv_group_refault, dv_group_leak, dv_group_fsync, dv_group_uring,
+	dv_group_beside, dv_group_cancel, dv_group_own, dv_group_poison, dv_group_quiet,
+	dv_group_shared;
+#define DV_SCENARIOS_MAX 256
 unsigned dv_scenarios_all(const struct dv_scenario *out[DV_SCENARIOS_MAX]);
 
 #endif

@@ -149,7 +149,7 @@ const struct dv_defect dv_unkillable_eviction = {
 	.explains = DV_SYM_UNKILLABLE,
 };
 
-const struct dv_defect dv_swap_boot = {
+const struct dv_defect dv_swap_boot_skips = {
 	.name = "swap-boot-skips-break",
 	.summary =
 		"EXT4_IOC_SWAP_BOOT gives the blocks of a DAX file to the boot loader's "
@@ -169,7 +169,7 @@ const struct dv_defect dv_swap_boot = {
 	.log_hint = "",
 };
 
-const struct dv_defect dv_swapext = {
+const struct dv_defect dv_swapext_skips = {
 	.name = "swapext-skips-break",
 	.summary =
 		"XFS_IOC_SWAPEXT, with which xfs_fsr defragments, exchanges the blocks of "
@@ -215,7 +215,7 @@ const struct dv_defect dv_write_forgets = {
 const struct dv_defect *const dv_defects[] = {
 	&dv_unmapped_busy_page, &dv_lost_wakeup,	 &dv_fsync_skips,
 	&dv_reflink_spin,	&dv_uring_erestartsys, &dv_unkillable_eviction,
-	&dv_swap_boot,		&dv_swapext,	       &dv_write_forgets,
+	&dv_swap_boot_skips,		&dv_swapext_skips,	       &dv_write_forgets,
 };
 const unsigned dv_ndefects = DV_COUNT(dv_defects);
 

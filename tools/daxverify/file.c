@@ -132,7 +132,7 @@ int dv_read_text(int dirfd, const char *path, char *buf, size_t len)
 	return 0;
 }
 
-static int write_page(int fd, unsigned index)
+static int write_page(int fd, unsigned nr, unsigned index)
 {
 	size_t page = dv_page_size();
 	void *buf = malloc(page);
@@ -140,7 +140,7 @@ static int write_page(int fd, unsigned index)
 
 	if (!ret) {
 		dv_page_fill(buf, DV_TAG_ORIGINAL, index);
-		ret = dv_write_all(fd, buf, page, (off_t)(index * page));
+		ret = dv_write_all(fd, buf, page, (off_t)(nr * page));
 	}
 	free(buf);
 	return ret;
@@ -163,7 +163,8 @@ int dv_file_make_at(const char *path, unsigned npages, const struct dv_span *spa
 	if (!span)
 		span = &all;
 	for (i = 0; i < span->count && !ret; i++)
-		ret = write_page(fd, span->first + i * span->stride);
+		ret = write_page(fd, span->first + i * span->stride,
+				 span->first + i * span->stride);
 	if (!ret && fsync(fd))
 		ret = -errno;
 	close(fd);
@@ -173,6 +174,22 @@ int dv_file_make_at(const char *path, unsigned npages, const struct dv_span *spa
 int dv_file_make(const char *path, unsigned npages)
 {
 	return dv_file_make_at(path, npages, NULL);
+}
+
+/* A file whose page N says that it is page index + N. */
+int dv_file_make_as(const char *path, unsigned npages, unsigned index)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600), ret = 0;
+	unsigned i;
+
+	if (fd < 0)
+		return -errno;
+	for (i = 0; i < npages && !ret; i++)
+		ret = write_page(fd, i, index + i);
+	if (!ret && fsync(fd))
+		ret = -errno;
+	close(fd);
+	return ret;
 }
 
 int dv_file_sparse(const char *path, unsigned npages)

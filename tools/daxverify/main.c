@@ -36,6 +36,7 @@ enum {
 	OPT_TIMEOUT,
 	OPT_JSON,
 	OPT_LIST,
+	OPT_DANGEROUS,
 	OPT_SABOTAGE
 };
 
@@ -43,6 +44,8 @@ static const struct argp_option options[] = {
 	{"dir", 'd', "DIR", 0, "folder on the file system under test", 0},
 	{"scratch", OPT_SCRATCH, NULL, 0,
 	 "the file system may be filled and unmounted: nobody else uses it", 0},
+	{"dangerous", OPT_DANGEROUS, NULL, 0,
+	 "the kernel may be wedged or killed: this machine can be reset", 0},
 	{"json", OPT_JSON, "FILE", 0, "write a report; - for stdout in place of KTAP", 0},
 	{"list", OPT_LIST, NULL, 0, "list the scenarios and their claims", 0},
 	{"only", OPT_ONLY, "GLOB[,GLOB]", 0, "run these scenarios only", 0},
@@ -100,6 +103,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_SCRATCH:
 		o->scratch = true;
+		return 0;
+	case OPT_DANGEROUS:
+		o->dangerous = true;
 		return 0;
 	case OPT_JSON:
 		o->json = arg;

@@ -3,8 +3,10 @@
 #include "daxverify.h"
 
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -159,6 +161,38 @@ int dv_remount(const struct dv_facts *f)
 	return mount(f->device, f->mount_point, f->fs, flags_of(f->mount_options), data)
 		       ? -errno
 		       : 0;
+}
+
+/* All options stay as they were, but for that one. */
+int dv_remount_readonly(const struct dv_facts *f, bool readonly)
+{
+	unsigned long flags = MS_REMOUNT | flags_of(f->mount_options);
+
+	return mount(NULL, f->mount_point, NULL, readonly ? flags | MS_RDONLY : flags, NULL)
+		       ? -errno
+		       : 0;
+}
+
+static int tell_fs(const struct dv_facts *f, unsigned long what)
+{
+	int fd = open(f->mount_point, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (ioctl(fd, what, 0))
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+int dv_freeze_fs(const struct dv_facts *f)
+{
+	return tell_fs(f, FIFREEZE);
+}
+
+int dv_thaw(const struct dv_facts *f)
+{
+	return tell_fs(f, FITHAW);
 }
 
 /* A mount attached nowhere: a descriptor to open files below, gone when closed. */

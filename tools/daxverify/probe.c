@@ -2,7 +2,6 @@
 /* Which needs are met here: found by trying. A "no" says what would make it a "yes". */
 #include "daxverify.h"
 
-#include <fcntl.h>
 #include <liburing.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -40,6 +39,9 @@ static void probe_fs(struct dv_env *env)
 	      "%s is a virtio-pmem device, durable only through fsync", f->device);
 	meets(env, DV_NEED_SCRATCH, env->opt.scratch,
 	      "would fill or unmount the file system: give --scratch if it may");
+	meets(env, DV_NEED_DANGER, env->opt.dangerous,
+	      "may leave a process that nothing ends, or a dead kernel: give --dangerous on a "
+	      "machine that can be reset");
 	meets(env, DV_NEED_OWN_MOUNT,
 	      f->mounts_of_device == 1 && strcmp(f->mount_root, "/") == 0 &&
 		      strcmp(f->mount_point, "/") != 0,
@@ -47,28 +49,66 @@ static void probe_fs(struct dv_env *env)
 	      f->device, f->mounts_of_device);
 }
 
-/* The same call on a file of the same shape with nothing pinned. */
-static void probe_op(struct dv_env *env, unsigned need, enum dv_action_kind kind,
-		     const char *name)
+/*
+ * The same call on a file of the same shape with nothing pinned; twice where the second call
+ * undoes what the first one did to an inode that is not ours.
+ */
+static int try_op(struct dv_env *env, enum dv_action_kind kind, int calls)
 {
-	struct dv_action action = {.name = name, .kind = kind, .first = 4, .count = 4};
-	struct dv_target t = {.action = &action};
+	struct dv_action action = {.kind = kind, .first = 4, .count = 4};
+	struct dv_target t = {.action = &action, .fd = -1, .other_fd = -1};
+	char other[PATH_MAX + 8];
 	int ret;
 
 	if (snprintf(t.path, sizeof(t.path), "%s/probe", env->folder) >=
 	    (int)sizeof(t.path))
-		return;
+		return -ENAMETOOLONG;
 	ret = dv_file_make(t.path, DV_FILE_PAGES);
-	t.fd = ret ? -1 : open(t.path, O_RDWR | O_CLOEXEC);
-	if (t.fd < 0)
-		ret = ret ? ret : -errno;
-	else if (dv_action_do(&t) < 0)
+	if (!ret && dv_action_has_pair(kind))
+		ret = dv_pair_make(t.path, DV_FILE_PAGES, kind);
+	if (!ret && dv_action_prepare(&t))
 		ret = -errno;
+	for (; !ret && calls; calls--)
+		ret = dv_action_do(&t) < 0 ? -errno : 0;
+	dv_target_close(&t);
+	unlink(t.path);
+	snprintf(other, sizeof(other), "%s.other", t.path);
+	unlink(other);
+	return ret;
+}
+
+static void probe_op(struct dv_env *env, unsigned need, enum dv_action_kind kind,
+		     const char *name)
+{
+	int ret = try_op(env, kind, 1);
+
 	meets(env, need, ret != -EOPNOTSUPP && ret != -ENOSYS, "%s has no %s (%s)",
 	      env->facts.fs, name, strerror(-ret));
-	if (t.fd >= 0)
-		close(t.fd);
-	unlink(t.path);
+}
+
+/* Newer or rarer calls, which fail in many ways where they are not to be had. */
+static void probe_rare(struct dv_env *env)
+{
+	static const struct {
+		unsigned need;
+		enum dv_action_kind kind;
+		const char *name;
+	} rare[] = {
+		{DV_NEED_REFLINK, DV_ACT_REFLINK, "FICLONE"},
+		{DV_NEED_EXCHANGE, DV_ACT_EXCHANGE, "XFS_IOC_EXCHANGE_RANGE"},
+		{DV_NEED_SWAPEXT, DV_ACT_SWAPEXT, "XFS_IOC_SWAPEXT"},
+		{DV_NEED_SWAP_BOOT, DV_ACT_SWAP_BOOT, "EXT4_IOC_SWAP_BOOT"},
+		{DV_NEED_UNSHARE, DV_ACT_UNSHARE, "FALLOC_FL_UNSHARE_RANGE"},
+		{DV_NEED_URING_TRUNCATE, DV_ACT_URING_TRUNCATE, "IORING_OP_FTRUNCATE"},
+	};
+	unsigned i;
+	int ret;
+
+	for (i = 0; i < DV_COUNT(rare); i++) {
+		ret = try_op(env, rare[i].kind, rare[i].kind == DV_ACT_SWAP_BOOT ? 2 : 1);
+		meets(env, rare[i].need, ret == 0, "no %s here (%s)", rare[i].name,
+		      strerror(-ret));
+	}
 }
 
 static void probe_kernel(struct dv_env *env, unsigned needs)
@@ -100,6 +140,7 @@ void dv_probe(struct dv_env *env, unsigned needs)
 	probe_op(env, DV_NEED_ZERO_RANGE, DV_ACT_ZERO_RANGE, "FALLOC_FL_ZERO_RANGE");
 	probe_op(env, DV_NEED_COLLAPSE, DV_ACT_COLLAPSE, "FALLOC_FL_COLLAPSE_RANGE");
 	probe_op(env, DV_NEED_INSERT, DV_ACT_INSERT, "FALLOC_FL_INSERT_RANGE");
+	probe_rare(env);
 	probe_kernel(env, needs);
 }
 

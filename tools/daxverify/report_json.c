@@ -55,7 +55,7 @@ struct json_object *dv_json_result(const struct dv_scenario *sc,
 
 	put_str(o, "name", sc->name);
 	put_str(o, "claim", sc->claim);
-	put_str(o, "verdict", dv_verdict_name(r->verdict));
+	put_str(o, "verdict", r->hung ? "hang" : dv_verdict_name(r->verdict));
 	put_str(o, "defect", r->defect ? r->defect->name : NULL);
 	put_str(o, "reason", r->reason);
 	put(o, "oracles", oracles_json(r));
@@ -99,6 +99,7 @@ static struct json_object *defects_json(void)
 		put_str(o, "since", dv_defects[i]->since);
 		put_str(o, "fixed_by", dv_defects[i]->fixed_by);
 		put_str(o, "reference", dv_defects[i]->reference);
+		put_str(o, "log_hint", dv_defects[i]->log_hint);
 		json_object_array_add(list, o);
 	}
 	return list;
@@ -137,6 +138,7 @@ struct json_object *dv_json_list(const struct dv_scenario *const *scs, unsigned 
 		put_str(o, "action", scs[i]->action ? scs[i]->action->name : NULL);
 		put_str(o, "defect", scs[i]->defect ? scs[i]->defect->name : NULL);
 		put_bool(o, "scratch", scs[i]->needs & DV_NEED_SCRATCH);
+		put_bool(o, "dangerous", scs[i]->needs & DV_NEED_DANGER);
 		json_object_array_add(list, o);
 	}
 	put(root, "scenarios", list);

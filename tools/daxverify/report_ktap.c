@@ -32,7 +32,10 @@ static void print_line(unsigned nr, const struct dv_scenario *sc,
 	case DV_NOT_OK:
 		printf("not ok %u %s", nr, sc->name);
 		if (r->defect)
-			printf(" # known defect: %s", r->defect->name);
+			printf(" # %sknown defect: %s", r->hung ? "hang, " : "",
+			       r->defect->name);
+		else if (r->hung)
+			printf(" # hang");
 		else if (r->reason[0])
 			printf(" # %s", r->reason);
 		printf("\n");

@@ -32,8 +32,8 @@ static const struct {
 	{&dv_uring_erestartsys, dv_repro_uring_erestartsys, dv_repro_uring_erestartsys_end},
 	{&dv_unkillable_eviction, dv_repro_unkillable_eviction,
 	 dv_repro_unkillable_eviction_end},
-	{&dv_swap_boot, dv_repro_swap_boot, dv_repro_swap_boot_end},
-	{&dv_swapext, dv_repro_swapext, dv_repro_swapext_end},
+	{&dv_swap_boot_skips, dv_repro_swap_boot, dv_repro_swap_boot_end},
+	{&dv_swapext_skips, dv_repro_swapext, dv_repro_swapext_end},
 	{&dv_write_forgets, dv_repro_write_forgets, dv_repro_write_forgets_end},
 };
 

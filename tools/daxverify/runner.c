@@ -115,14 +115,22 @@ static enum dv_verdict clean_up(struct dv_ctx *c, pid_t pid, enum dv_verdict v)
 	const struct dv_facts *f = &c->env->facts;
 	int ret = dv_end_children(pid, pipes);
 
-	if (ret)
+	if (ret && c->sc->needs & DV_NEED_DANGER) {
+		dv_judge_leftover(c); /* that is what the scenario is about */
+		v = DV_OK;
+	} else if (ret) {
 		v = dv_broken(c, "a process of it can't be ended");
+	}
 	if (c->sc->action && c->sc->action->kind == DV_ACT_UMOUNT && dv_mounted(f) == 0) {
 		ret = dv_remount(f);
 		if (ret)
 			v = dv_broken(c, "cannot mount %s on %s again: %s", f->device,
 				      f->mount_point, strerror(-ret));
 	}
+	if (c->sc->action && c->sc->action->kind == DV_ACT_FREEZE)
+		dv_thaw(f); /* it may have been cut short; thawed already is an error */
+	if (c->sc->action && c->sc->action->kind == DV_ACT_REMOUNT)
+		dv_remount_readonly(f, false);
 	ret = dv_remove_tree(c->folder);
 	if (ret)
 		v = dv_broken(c, "cannot remove %s: %s", c->folder, strerror(-ret));

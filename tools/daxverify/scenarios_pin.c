@@ -25,6 +25,8 @@ enum dv_verdict dv_run_pin(struct dv_ctx *c)
 		return v;
 	if (c->sc->expect == DV_EXPECT_PASS)
 		dv_rig_judge_pass(c, &r);
+	else if (c->sc->expect == DV_EXPECT_ANY)
+		dv_rig_judge_any(c, &r);
 	else
 		dv_rig_judge_wait(c, &r);
 	if (!dv_sabotaged(c, DV_SAB_NO_DRAIN) && dv_rig_release(c, &r))
@@ -127,6 +129,9 @@ static const struct dv_scenario scenarios[] = {
 	{"mapped-pin-truncate-grow",
 	 "even a truncate that only makes the file longer waits for a pinned page",
 	 NEEDS, PIPE, DV_ST_MAPPED, &dv_truncate_grow, DV_EXPECT_WAIT, NULL, dv_run_pin, 0},
+	{"mapped-pin-truncate-equal",
+	 "even a truncate to the size that the file has waits for a pinned page",
+	 NEEDS, PIPE, DV_ST_MAPPED, &dv_truncate_equal, DV_EXPECT_WAIT, NULL, dv_run_pin, 0},
 	{"mapped-pin-open-trunc",
 	 "open with O_TRUNC waits while a mapped page is pinned",
 	 NEEDS, PIPE, DV_ST_MAPPED, &dv_open_trunc, DV_EXPECT_WAIT, NULL, dv_run_pin, 0},
@@ -153,6 +158,13 @@ static const struct dv_scenario scenarios[] = {
 	 "MADV_REMOVE over a pinned page waits like a punch",
 	 NEEDS | DV_NEED_PUNCH, PIPE, DV_ST_MAPPED, &dv_madv_remove, DV_EXPECT_WAIT, NULL,
 	 dv_run_pin, 0},
+	{"mapped-pin-allocate",
+	 "fallocate over pages that are there already changes neither a pinned page nor the file",
+	 NEEDS, PIPE, DV_ST_MAPPED, &dv_allocate, DV_EXPECT_ANY, NULL, dv_run_pin, 0},
+	{"mapped-pin-unshare",
+	 "unsharing a range that nothing shares changes neither a pinned page nor the file",
+	 NEEDS | DV_NEED_UNSHARE, PIPE, DV_ST_MAPPED, &dv_unshare, DV_EXPECT_ANY, NULL, dv_run_pin,
+	 0},
 	{"mapped-pin-readonly",
 	 "who may only read the file can pin it, and truncate waits for that pin, too",
 	 NEEDS, PIPE, DV_ST_READONLY, &dv_truncate_zero, DV_EXPECT_WAIT, NULL, dv_run_pin, 0},

@@ -3,8 +3,11 @@
 #include "daxverify.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The functions in which a break of layouts waits, in all kernels seen (6.1 to 7.3). */
 static const char *const layout_waits[] = {
@@ -25,35 +28,38 @@ static bool names_layout(const char *text)
 	return false;
 }
 
-static char state_of(pid_t pid)
+/* The state, and the CPU time of all threads together. */
+static char state_of(const char *task, int *cpu_ms)
 {
-	char path[64], buf[512], *p;
+	unsigned long user = 0, system = 0;
+	char path[96], buf[512], *p, state;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	snprintf(path, sizeof(path), "%s/stat", task);
 	if (dv_read_text(AT_FDCWD, path, buf, sizeof(buf)))
 		return 0;
 	p = strrchr(buf, ')'); /* the name before it may hold anything */
-	return p && p[1] == ' ' ? p[2] : 0;
+	if (!p || sscanf(p, ") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &state,
+			 &user, &system) != 3)
+		return 0;
+	if (cpu_ms)
+		*cpu_ms = (int)((user + system) * 1000 / (unsigned long)sysconf(_SC_CLK_TCK));
+	return state;
 }
 
 /*
  * wchan first. It is "0" for a task that runs or when symbols are hidden; then the top of
  * the stack is tried, which takes root.
  */
-void dv_look(pid_t pid, struct dv_sight *s)
+static void find_where(const char *task, struct dv_sight *s)
 {
-	char path[64], buf[128];
+	char path[96], buf[128];
 
-	memset(s, 0, sizeof(*s));
-	s->state = state_of(pid);
-	if (s->state != 'S' && s->state != 'D')
-		return;
-	snprintf(path, sizeof(path), "/proc/%d/wchan", (int)pid);
+	snprintf(path, sizeof(path), "%s/wchan", task);
 	if (dv_read_text(AT_FDCWD, path, buf, sizeof(buf)) == 0 &&
 	    isalpha((unsigned char)*buf)) {
 		snprintf(s->where, sizeof(s->where), "%.60s", buf);
 	} else {
-		snprintf(path, sizeof(path), "/proc/%d/stack", (int)pid);
+		snprintf(path, sizeof(path), "%s/stack", task);
 		/* a line of it: "[<0>] function+0x1/0x2" */
 		if (dv_read_text(AT_FDCWD, path, buf, sizeof(buf)) == 0 &&
 		    strchr(buf, ' '))
@@ -62,4 +68,43 @@ void dv_look(pid_t pid, struct dv_sight *s)
 		s->where[strcspn(s->where, "+")] = 0;
 	}
 	s->in_layout = names_layout(s->where);
+}
+
+/* io_uring waits in a worker: a thread of the process that made the ring. */
+static void look_at_threads(pid_t pid, struct dv_sight *s)
+{
+	struct dv_sight thread;
+	char path[64], task[96];
+	struct dirent *e;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir && !s->in_layout && (e = readdir(dir))) {
+		if (e->d_name[0] == '.' || atoi(e->d_name) == pid)
+			continue;
+		snprintf(task, sizeof(task), "%s/%.20s", path, e->d_name);
+		memset(&thread, 0, sizeof(thread));
+		thread.state = state_of(task, NULL);
+		find_where(task, &thread);
+		thread.cpu_ms = s->cpu_ms;
+		if (thread.in_layout && (thread.state == 'S' || thread.state == 'D'))
+			*s = thread;
+	}
+	if (dir)
+		closedir(dir);
+}
+
+void dv_look(pid_t pid, struct dv_sight *s)
+{
+	char task[64];
+
+	memset(s, 0, sizeof(*s));
+	snprintf(task, sizeof(task), "/proc/%d", (int)pid);
+	s->state = state_of(task, &s->cpu_ms);
+	if (s->state != 'S' && s->state != 'D')
+		return;
+	find_where(task, s);
+	if (!s->in_layout)
+		look_at_threads(pid, s);
 }

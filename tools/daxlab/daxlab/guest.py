@@ -67,12 +67,15 @@ class Result:
                 "seconds": round(self.seconds, 2),
                 "boot_seconds": self.boot_seconds and round(self.boot_seconds, 2)}
 
-    def log_tail(self):
-        """The end of what is known of the kernel's log; of a death, from where it begins."""
+    def log_tail(self, blocked=False):
+        """The end of what is known of the kernel's log; of a death, from where it begins.
+
+        blocked: the command says that a task hangs, and has had the blocked ones logged.
+        """
         text = self.console if self.outcome in (PANIC, KILLED) or not self.dmesg \
             else self.dmesg
         lines = text.decode(errors="replace").replace("\r", "").splitlines()
-        where = {PANIC: _DEATH, LIMIT: _BLOCKED}.get(self.outcome)
+        where = _BLOCKED if blocked else {PANIC: _DEATH, LIMIT: _BLOCKED}.get(self.outcome)
         begins = [at for at, line in enumerate(lines) if where and where.search(line)]
         if begins:
             return lines[begins[0]:begins[0] + TAIL_LINES]

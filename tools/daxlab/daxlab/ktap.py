@@ -10,13 +10,13 @@ def _verdict(status, remark):
     if status == "ok":
         skip = re.match(r"SKIP\b\s*(.*)", remark)
         return ("skip", None, skip.group(1)) if skip else ("ok", None, None)
-    for pattern, verdict in ((r"known defect: (\S+)", "not ok"), (r"broken: (.*)", "broken")):
+    for pattern, verdict in ((r"(?:hang, )?known defect: (\S+)", "not ok"), (r"broken: (.*)", "broken")):
         match = re.match(pattern, remark)
         if match and verdict == "not ok":
-            return verdict, match.group(1), None
+            return "hang" if remark.startswith("hang") else verdict, match.group(1), None
         if match:
             return verdict, None, match.group(1)
-    return "not ok", None, remark or None
+    return ("hang" if remark == "hang" else "not ok"), None, remark or None
 
 
 def scenario(name, verdict, defect=None, reason=None):

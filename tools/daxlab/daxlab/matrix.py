@@ -17,15 +17,18 @@ VERDICT_OF_DEATH = {guest.LIMIT: "hang", guest.PANIC: "oops", guest.KILLED: "kil
                     guest.BROKEN: "broken"}
 # A kernel that dies in one scenario after the other says enough with this many.
 GUESTS_MAX = 8
+# A scenario that wedges its guest is expected to: it is not waited for as long as for all.
+DANGEROUS_S = 120
 
 
 class Column:
     """One kernel and file system: guests until every scenario has a verdict."""
 
-    def __init__(self, the_lab, options, scenarios, kernel, fs, how):
+    def __init__(self, the_lab, options, scenarios, kernel, fs, how, log_hints=None):
         self.lab, self.options, self.how = the_lab, options, how
         self.kernel, self.fs = kernel, fs
         self.scenarios = scenarios
+        self.log_hints = log_hints or {}
         self.report, self.found = None, {}
         self.guests, self.deaths = 0, []
 
@@ -35,18 +38,21 @@ class Column:
 
     def run(self):
         started = time.monotonic()
-        left = [scenario["name"] for scenario in self.scenarios]
+        left = [s["name"] for s in self.scenarios if not s.get("dangerous")]
         while left and self.guests < GUESTS_MAX:
             self._one_guest(left)
             left = [name for name in left if name not in self.found]
         for name in left:
             self.found[name] = ktap.scenario(name, "broken", reason="not reached: %d guests "
                                              "have died before" % self.guests)
+        for scenario in self.scenarios:
+            if scenario.get("dangerous"):
+                self._one_guest([scenario["name"]], dangerous=True)
         report = self._merged(round(time.monotonic() - started, 1))
         self._say(report)
         return report
 
-    def _one_guest(self, names):
+    def _one_guest(self, names, dangerous=False):
         stdout, stderr = bytearray(), bytearray()
         self.guests += 1
         with self.lab.cache.scratch("matrix") as share:
@@ -54,8 +60,12 @@ class Column:
                        "--json", "/share/report.json"]
             if len(names) < len(self.scenarios):
                 command += ["--only", ",".join(names)]
+            if dangerous:
+                command.append("--dangerous")
+            timeout = min(self.options.timeout, DANGEROUS_S) if dangerous \
+                else self.options.timeout
             job = guest.Job(self.kernel, self.fs, command, share=share,
-                            timeout_s=self.options.timeout, on_stdout=stdout.extend,
+                            timeout_s=timeout, on_stdout=stdout.extend,
                             on_stderr=stderr.extend)
             result = self.lab.run(job, self.how)
             self._take(result, _read_report(share / "report.json"), names,
@@ -68,6 +78,8 @@ class Column:
             self.report = self.report or report
             results = report["scenarios"]
         for scenario in results:
+            if scenario["verdict"] == "hang":
+                scenario["kernel_log"] = result.log_tail(blocked=True)
             self.found.setdefault(scenario["name"], scenario)
         if result.outcome == guest.EXITED and report:
             for name in names:
@@ -84,13 +96,24 @@ class Column:
 
     def _blame(self, running, names, verdict, reason, result):
         if running and running not in self.found:
-            self.found[running] = ktap.scenario(running, verdict, reason=reason)
-            self.found[running]["kernel_log"] = result.log_tail()
+            log = result.log_tail()
+            self.found[running] = ktap.scenario(
+                running, verdict, self._defect_of_death(running, log), reason)
+            self.found[running]["kernel_log"] = log
             return
         # Dead before the first or after the last scenario: no single one is to blame, and
         # another guest would fare the same.
         for name in names:
             self.found.setdefault(name, ktap.scenario(name, verdict, reason=reason))
+
+    def _defect_of_death(self, name, log):
+        """The defect that a scenario is there to find, when the log's end names it.
+
+        A guest that is gone has no oracles: the function that its log speaks of is the symptom.
+        """
+        wanted = next((s.get("defect") for s in self.scenarios if s["name"] == name), None)
+        hint = self.log_hints.get(wanted)
+        return wanted if hint and any(hint in line for line in log) else None
 
     def _merged(self, seconds):
         claims = {scenario["name"]: scenario.get("claim") for scenario in self.scenarios}
@@ -133,17 +156,18 @@ def find_daxverify(given):
 
 
 def list_scenarios(daxverify, only, skip):
-    """What daxverify would run, asked of the program itself."""
+    """What daxverify would run, asked of the program itself; {defect: what its log names}."""
     done = subprocess.run([daxverify, "--list", "--json", "-"], stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, universal_newlines=True)
     if done.returncode != 0:
         raise LabError("%s cannot list its scenarios: %s" % (daxverify, done.stderr.strip()))
-    scenarios = json.loads(done.stdout)["scenarios"]
+    listed = json.loads(done.stdout)
+    scenarios = listed["scenarios"]
     chosen = [s for s in scenarios if (not only or _matches(s["name"], only))
               and not (skip and _matches(s["name"], skip))]
     if not chosen:
         raise LabError("no scenario is left by --only and --skip; see daxverify --list")
-    return chosen
+    return chosen, {d["name"]: d.get("log_hint") for d in listed.get("defects", [])}
 
 
 def _matches(name, globs):
@@ -162,11 +186,11 @@ def matrix(options):
         lab.check_writable(path)
     systems = lab.file_systems(options.fs)
     options.daxverify = find_daxverify(options.daxverify)
-    scenarios = list_scenarios(options.daxverify, options.only, options.skip)
+    scenarios, log_hints = list_scenarios(options.daxverify, options.only, options.skip)
     the_lab = lab.Lab()
     kernels = the_lab.kernels(options.kernels, options.refresh)
     how = the_lab.accel(kernels[0])
-    columns = [Column(the_lab, options, scenarios, kernel, fs, how)
+    columns = [Column(the_lab, options, scenarios, kernel, fs, how, log_hints)
                for kernel in kernels for fs in systems]
     started = time.monotonic()
     reports = lab.in_parallel([column.run for column in columns], options.jobs)

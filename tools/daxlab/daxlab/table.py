@@ -15,6 +15,8 @@ MEANINGS = {"skip": "not tried here", "not ok": "a claim is broken, by no defect
             "killed": "QEMU died in it"}
 COLOURS = {"skip": "2", "defect": "33", "not ok": "1;31", "broken": "1;31", "hang": "1;31",
            "oops": "1;31", "killed": "1;31"}
+DEATHS = ("hang", "oops", "killed")
+LOG_LINES = 20      # of a death, in the Markdown
 # More scenarios than this with the same reason are counted, not named.
 SEVERAL = 4
 _ORDER = ("ok", "defect", "skip", "not ok", "broken", "hang", "oops", "killed")
@@ -24,7 +26,7 @@ _COUNTED = dict(WORDS, defect="kernel defect")
 def kind(scenario):
     """The verdict, with `defect` for a broken claim that a known kernel defect explains."""
     verdict = scenario.get("verdict")
-    if verdict == "not ok" and scenario.get("defect"):
+    if verdict in ("not ok", "hang", "oops") and scenario.get("defect"):
         return "defect"
     return verdict if verdict in WORDS else "broken"
 
@@ -106,7 +108,9 @@ class Table:
         if scenario is None:
             return ""
         if kind(scenario) == "defect":
-            return "[%s]" % self.defects[scenario["defect"]]
+            letter = self.defects[scenario["defect"]]
+            return "[%s]" % letter if scenario["verdict"] == "not ok" else \
+                "%s %s" % (scenario["verdict"], letter)
         return WORDS[kind(scenario)]
 
     # The terminal
@@ -203,6 +207,8 @@ class Table:
                                     "%s: %s" % (meaning, self._where(columns)))
         for text in self._reasons():
             lines += self._wrap("  ", text)
+        for title, log in self._last_words():
+            lines += ["", title + ":"] + ["  | " + line for line in log]
         return lines
 
     def _defect_text(self, name, form):
@@ -264,7 +270,8 @@ class Table:
         if scenario is None or kind(scenario) in ("ok", "skip"):
             return text
         if kind(scenario) == "defect":
-            return "*kernel defect %s*" % self.defects[scenario["defect"]]
+            died = "" if scenario["verdict"] == "not ok" else "**%s**, " % scenario["verdict"]
+            return died + "*kernel defect %s*" % self.defects[scenario["defect"]]
         return "**%s**" % text
 
     def _markdown_legend(self):
@@ -273,7 +280,22 @@ class Table:
         lines += ["- **%s**: %s: %s" % (WORDS[name], meaning, self._where(columns))
                   for name, meaning in MEANINGS.items()
                   for columns in [self._columns_with(lambda s: kind(s) == name)] if columns]
-        return lines + ["- " + text for text in self._reasons()]
+        lines += ["- " + text for text in self._reasons()]
+        for title, log in self._last_words():
+            lines += ["", title + ":", "", "```"] + log + ["```"]
+        return lines
+
+    def _last_words(self):
+        """[(what died where, the end of its kernel log)], once for each scenario and verdict."""
+        found = {}
+        for row in self.rows:
+            for column in self.columns:
+                scenario = column.cells.get(row) or {}
+                if scenario.get("verdict") in DEATHS and scenario.get("kernel_log"):
+                    found.setdefault((row, scenario["verdict"]),
+                                     (column.label, scenario["kernel_log"][:LOG_LINES]))
+        return [("%s in `%s`, on %s" % (verdict, row, label), log)
+                for (row, verdict), (label, log) in found.items()]
 
 
 def _letter(index):

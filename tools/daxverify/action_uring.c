@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The same calls by io_uring: an io-wq worker waits, and a signal makes us cancel it. */
+#include "daxverify.h"
+
+#include <fcntl.h>
+#include <liburing.h>
+#include <string.h>
+#include <unistd.h>
+
+/* liburing 2.3 does not know it; the kernel does since 6.9. */
+#define OP_FTRUNCATE 55
+#define REQUEST	     1
+#define CANCEL	     2
+
+static void prepare(const struct dv_target *t, struct io_uring_sqe *sqe)
+{
+	const struct dv_action *a = t->action;
+	size_t page = dv_page_size();
+
+	if (a->kind == DV_ACT_URING_TRUNCATE)
+		io_uring_prep_rw(OP_FTRUNCATE, sqe, t->fd, NULL, 0, a->first * page);
+	else
+		io_uring_prep_fallocate(sqe, t->fd,
+					FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+					(off_t)(a->first * page), (off_t)(a->count * page));
+	sqe->user_data = REQUEST;
+}
+
+static int cancel(struct io_uring *ring)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
+	int ret;
+
+	if (!sqe)
+		return -EBUSY;
+	io_uring_prep_cancel64(sqe, REQUEST, 0);
+	sqe->user_data = CANCEL;
+	ret = io_uring_submit(ring);
+	return ret < 0 ? ret : 0;
+}
+
+/* The request's result, with the raw errno: -512 must not be hidden by what libc knows. */
+static int run(struct dv_target *t, struct io_uring *ring)
+{
+	bool cancelled = false;
+	struct io_uring_cqe *cqe;
+	int ret;
+
+	for (;;) {
+		ret = io_uring_wait_cqe(ring, &cqe);
+		if (ret == -EINTR && t->signals && *t->signals && !cancelled) {
+			cancelled = true;
+			ret = cancel(ring);
+			if (ret)
+				return ret;
+			continue;
+		}
+		if (ret == -EINTR)
+			continue;
+		if (ret)
+			return ret;
+		ret = cqe->res;
+		if (cqe->user_data == REQUEST)
+			return ret;
+		io_uring_cqe_seen(ring, cqe);
+	}
+}
+
+long dv_uring_do(struct dv_target *t)
+{
+	struct io_uring ring;
+	int ret = io_uring_queue_init(4, &ring, 0);
+
+	if (!ret) {
+		prepare(t, io_uring_get_sqe(&ring));
+		ret = io_uring_submit(&ring);
+		if (ret == 1)
+			ret = run(t, &ring);
+		io_uring_queue_exit(&ring);
+	}
+	errno = ret < 0 ? -ret : 0;
+	return ret < 0 ? -1 : 0;
+}

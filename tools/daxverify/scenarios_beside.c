@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Who else has to wait while a truncate waits for a pinned page, and who has not. */
+#include "daxverify.h"
+
+#include <string.h>
+
+#define PIPE "a page of the file vmspliced into a pipe, and a truncate that waits for it"
+
+enum beside { GOES_THROUGH, QUEUES };
+
+/* The second call, while the first one is asleep. */
+static enum dv_verdict run_beside(struct dv_ctx *c)
+{
+	struct dv_actor beside;
+	enum dv_verdict v;
+	struct dv_rig r;
+	bool queued, through;
+
+	v = dv_rig_build(c, &r, DV_FILE_PAGES, &dv_one_page);
+	if (v == DV_OK)
+		v = dv_rig_act(c, &r, &dv_truncate_grow, DV_HANDLER_NONE);
+	if (v != DV_OK)
+		return v;
+	dv_rig_judge_wait(c, &r);
+	if (dv_actor_start(c, &beside, c->sc->action, r.path, DV_HANDLER_NONE))
+		return dv_broken(c, "cannot start %s", c->sc->action->name);
+	queued = dv_actor_queues(&beside);
+	through = !queued && dv_actor_wait(&beside, DV_LIMIT_MS, DV_LIMIT_MS) == 0;
+	dv_oracle(c,
+		  c->sc->arg == QUEUES ? queued
+				       : through && beside.shm->ret >= 0 && dv_rig_held(c, &r),
+		  DV_SYM_NONE, "meanwhile",
+		  c->sc->arg == QUEUES ? "asleep until the truncate has ended"
+				       : "ends with success while the page is held",
+		  "%s: %s %s", c->sc->action->name,
+		  queued    ? "asleep in state D in"
+		  : through ? "ended"
+			    : "neither ended nor asleep",
+		  queued ? beside.sight.where
+			 : beside.shm->err ? strerrorname_np(beside.shm->err) : "");
+	if (dv_rig_release(c, &r))
+		return dv_broken(c, "cannot read the pipe");
+	if (r.seen != DV_SEEN_DONE)
+		dv_rig_judge_wake(c, &r);
+	dv_oracle(c,
+		  dv_actor_wait(&beside, DV_WAKE_MS, DV_LIMIT_MS) == 0 && beside.shm->ret >= 0,
+		  DV_SYM_NONE, "afterwards", "has ended with success", "%s %s",
+		  beside.shm->done ? "ended" : "has not ended",
+		  beside.shm->err ? strerrorname_np(beside.shm->err) : "");
+	return DV_OK;
+}
+
+static const struct dv_action stat_file = {"stat(2)", DV_ACT_STAT, 0, 0};
+static const struct dv_action fsync_file = {"fsync(2)", DV_ACT_FSYNC, 0, 0};
+static const struct dv_action load = {"a load from page 1", DV_ACT_LOAD, 1, 1};
+static const struct dv_action store = {"a store to page 1", DV_ACT_STORE, 1, 1};
+static const struct dv_action msync_page = {"a store to page 1 and msync", DV_ACT_MSYNC, 1, 1};
+static const struct dv_action write_one = {"write(2) of page 1", DV_ACT_WRITE, 1, 1};
+static const struct dv_action allocate = {"fallocate of page 1", DV_ACT_ALLOCATE, 1, 1};
+static const struct dv_action chmod_file = {"fchmod", DV_ACT_CHMOD, 0, 0};
+static const struct dv_action seek_hole = {"lseek(SEEK_HOLE)", DV_ACT_SEEK_HOLE, 0, 0};
+static const struct dv_action read_nowait = {"preadv2(RWF_NOWAIT)", DV_ACT_READ_NOWAIT, 1, 1};
+
+#define NEEDS (DV_NEED_DAX)
+
+static const struct dv_scenario scenarios[] = {
+	/* clang-format off */
+	{"beside-truncate-stat",
+	 "stat(2) does not wait for a truncate that waits for a pinned page",
+	 NEEDS, PIPE, DV_ST_MAPPED, &stat_file, DV_EXPECT_PASS, NULL, run_beside, GOES_THROUGH},
+	{"beside-truncate-load",
+	 "a load through a new mapping does not wait for a truncate that waits for a pinned page",
+	 NEEDS, PIPE, DV_ST_MAPPED, &load, DV_EXPECT_PASS, NULL, run_beside, GOES_THROUGH},
+	{"beside-truncate-store",
+	 "a store through a new mapping does not wait for a truncate that waits for a pinned page",
+	 NEEDS, PIPE, DV_ST_MAPPED, &store, DV_EXPECT_PASS, NULL, run_beside, GOES_THROUGH},
+	{"beside-truncate-fsync",
+	 "fsync does not wait for a truncate that waits for a pinned page",
+	 NEEDS, PIPE, DV_ST_MAPPED, &fsync_file, DV_EXPECT_PASS, NULL, run_beside, GOES_THROUGH},
+	{"beside-truncate-msync",
+	 "msync does not wait for a truncate that waits for a pinned page",
+	 NEEDS, PIPE, DV_ST_MAPPED, &msync_page, DV_EXPECT_PASS, NULL, run_beside, GOES_THROUGH},
+	{"beside-truncate-read-nowait",
+	 "a read with RWF_NOWAIT says EAGAIN rather than wait behind a truncate",
+	 NEEDS, PIPE, DV_ST_MAPPED, &read_nowait, DV_EXPECT_PASS, NULL, run_beside, GOES_THROUGH},
+	{"beside-truncate-read",
+	 "read(2) of the file sleeps behind a truncate that waits, uninterruptibly, and then ends",
+	 NEEDS, PIPE, DV_ST_MAPPED, &dv_read, DV_EXPECT_WAIT, NULL, run_beside, QUEUES},
+	{"beside-truncate-write",
+	 "write(2) to the file sleeps behind a truncate that waits, uninterruptibly, and then ends",
+	 NEEDS, PIPE, DV_ST_MAPPED, &write_one, DV_EXPECT_WAIT, NULL, run_beside, QUEUES},
+	{"beside-truncate-fallocate",
+	 "fallocate on the file sleeps behind a truncate that waits, uninterruptibly, and then ends",
+	 NEEDS, PIPE, DV_ST_MAPPED, &allocate, DV_EXPECT_WAIT, NULL, run_beside, QUEUES},
+	{"beside-truncate-fchmod",
+	 "fchmod of the file sleeps behind a truncate that waits, uninterruptibly, and then ends",
+	 NEEDS, PIPE, DV_ST_MAPPED, &chmod_file, DV_EXPECT_WAIT, NULL, run_beside, QUEUES},
+	{"beside-truncate-seek-hole",
+	 "lseek(SEEK_HOLE) sleeps behind a truncate that waits, uninterruptibly, and then ends",
+	 NEEDS, PIPE, DV_ST_MAPPED, &seek_hole, DV_EXPECT_WAIT, NULL, run_beside, QUEUES},
+	{"beside-truncate-freeze",
+	 "freezing the file system sleeps behind a truncate that waits for a pinned page",
+	 NEEDS | DV_NEED_ROOT | DV_NEED_SCRATCH | DV_NEED_OWN_MOUNT, PIPE, DV_ST_MAPPED, &dv_freeze,
+	 DV_EXPECT_WAIT, NULL, run_beside, QUEUES},
+	/* clang-format on */
+};
+
+const struct dv_group dv_group_beside = {scenarios, DV_COUNT(scenarios)};
