@@ -231,7 +231,8 @@ bool dv_action_exits(enum dv_action_kind kind)
 	return kind == DV_ACT_EXIT || kind == DV_ACT_KILLED;
 }
 
-/* The action's process has the last reference to the file: nobody else opens it by then. */
+/* The action's process has the last reference to the file: nobody else opens it by then.
+ */
 static bool is_last_put(enum dv_action_kind kind)
 {
 	return kind == DV_ACT_CLOSE || kind == DV_ACT_MUNMAP || dv_action_exits(kind);

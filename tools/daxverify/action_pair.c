@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 /*
- * The interfaces of xfs and ext4 that no package of this system declares, by their layout.
- * A bulkstat is only handed from one call to the next.
+ * The interfaces of xfs and ext4 that no package of this system declares, by their
+ * layout. A bulkstat is only handed from one call to the next.
  */
 struct xfs_stat_opaque {
 	uint64_t words[17];
@@ -37,9 +37,9 @@ struct xfs_exchange {
 	uint64_t file1_offset, file2_offset, length, flags;
 };
 
-#define XFS_STAT_ONE _IOWR('X', 102, struct xfs_stat_request)
-#define XFS_SWAPEXT  _IOWR('X', 109, struct xfs_swap)
-#define XFS_EXCHANGE _IOW('X', 129, struct xfs_exchange)
+#define XFS_STAT_ONE   _IOWR('X', 102, struct xfs_stat_request)
+#define XFS_SWAPEXT    _IOWR('X', 109, struct xfs_swap)
+#define XFS_EXCHANGE   _IOW('X', 129, struct xfs_exchange)
 #define EXT4_SWAP_BOOT _IO('f', 17)
 
 _Static_assert(sizeof(struct xfs_swap) == 56 + 136, "as xfs has it");
@@ -85,14 +85,16 @@ static long copy_range(struct dv_target *t, uint64_t len)
 	ssize_t n = 1;
 
 	while ((uint64_t)to < len && n > 0)
-		n = copy_file_range(t->other_fd, &from, t->fd, &to, len - (uint64_t)to, 0);
+		n = copy_file_range(t->other_fd, &from, t->fd, &to, len - (uint64_t)to,
+				    0);
 	return n < 0 ? -1 : 0;
 }
 
 /* The bulkstat says that the file is as it was when the exchange was prepared. */
 static long swapext(struct dv_target *t, const struct stat *st)
 {
-	struct xfs_swap swap = {.target = t->fd, .donor = t->other_fd, .length = st->st_size};
+	struct xfs_swap swap = {
+		.target = t->fd, .donor = t->other_fd, .length = st->st_size};
 	int32_t got = 0;
 	uint64_t ino = st->st_ino;
 	struct xfs_stat_request request = {&ino, 1, &swap.stat, &got};

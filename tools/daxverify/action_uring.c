@@ -20,9 +20,9 @@ static void prepare(const struct dv_target *t, struct io_uring_sqe *sqe)
 	if (a->kind == DV_ACT_URING_TRUNCATE)
 		io_uring_prep_rw(OP_FTRUNCATE, sqe, t->fd, NULL, 0, a->first * page);
 	else
-		io_uring_prep_fallocate(sqe, t->fd,
-					FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-					(off_t)(a->first * page), (off_t)(a->count * page));
+		io_uring_prep_fallocate(
+			sqe, t->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			(off_t)(a->first * page), (off_t)(a->count * page));
 	sqe->user_data = REQUEST;
 }
 
@@ -39,7 +39,8 @@ static int cancel(struct io_uring *ring)
 	return ret < 0 ? ret : 0;
 }
 
-/* The request's result, with the raw errno: -512 must not be hidden by what libc knows. */
+/* The request's result, with the raw errno: -512 must not be hidden by what libc knows.
+ */
 static int run(struct dv_target *t, struct io_uring *ring)
 {
 	bool cancelled = false;

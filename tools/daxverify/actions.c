@@ -34,7 +34,9 @@ const struct dv_action dv_copy_range = {"copy_file_range of another file", DV_AC
 const struct dv_action dv_exchange = {"XFS_IOC_EXCHANGE_RANGE", DV_ACT_EXCHANGE, 0, 0};
 const struct dv_action dv_swapext = {"XFS_IOC_SWAPEXT", DV_ACT_SWAPEXT, 0, 0};
 const struct dv_action dv_swap_boot = {"EXT4_IOC_SWAP_BOOT", DV_ACT_SWAP_BOOT, 0, 0};
-const struct dv_action dv_uring_punch = {"io_uring punch of pages 4 to 7", DV_ACT_URING_PUNCH, 4, 4};
-const struct dv_action dv_uring_truncate = {"io_uring ftruncate to 4 pages", DV_ACT_URING_TRUNCATE, 4, 0};
+const struct dv_action dv_uring_punch = {"io_uring punch of pages 4 to 7", DV_ACT_URING_PUNCH,
+						 4, 4};
+const struct dv_action dv_uring_truncate = {"io_uring ftruncate to 4 pages",
+						    DV_ACT_URING_TRUNCATE, 4, 0};
 const struct dv_action dv_umount = {"umount", DV_ACT_UMOUNT, 0, 0};
 /* clang-format on */

@@ -87,7 +87,8 @@ static bool is_over(struct dv_actor *a)
 	if (a->shm->done)
 		return true;
 	dv_look(a->pid, &a->sight);
-	if (!dv_action_exits(a->action->kind) || (a->sight.state != 'Z' && a->sight.state != 0))
+	if (!dv_action_exits(a->action->kind) ||
+	    (a->sight.state != 'Z' && a->sight.state != 0))
 		return false;
 	a->shm->ret = 0;
 	a->shm->end_ns = dv_now_ns();

@@ -126,5 +126,6 @@ void dv_judge_leftover(struct dv_ctx *c)
 	c->res->hung = true;
 	dv_oracle(c, false, DV_SYM_UNKILLABLE, "processes", "all can be ended",
 		  "one is left in state %c, asleep in %s, %d s after SIGKILL",
-		  s.state ? s.state : '?', s.where[0] ? s.where : "?", CHILDREN_MS / 1000);
+		  s.state ? s.state : '?', s.where[0] ? s.where : "?",
+		  CHILDREN_MS / 1000);
 }

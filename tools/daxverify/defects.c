@@ -15,8 +15,9 @@ const struct dv_defect dv_unmapped_busy_page = {
 		"A page that is pinned but no longer mapped by any process is taken for "
 		"idle: its blocks are freed, and given to other files, while a device or a "
 		"pipe still reads or writes it.",
-	.claim = "Truncate, punch and the like, unlink and umount wait until nobody holds "
-		 "a page of the file, mapped or not.",
+	.claim =
+		"Truncate, punch and the like, unlink and umount wait until nobody holds "
+		"a page of the file, mapped or not.",
 	.symptom =
 		"Truncate, punch, unlink or umount ends while the page is still held; a "
 		"pipe that holds it shows what another file writes into the reused block; "
@@ -31,7 +32,8 @@ const struct dv_defect dv_unmapped_busy_page = {
 	.reference = "dax_layout_busy_page_range() in fs/dax.c returns NULL when "
 		     "mapping_mapped() is false.",
 	.seen = "exit status 1 on 6.1 and 6.12, 0 on 6.16 and 7.3, on ext4 and xfs.",
-	.core = DV_SYM_PASSED_PIN | DV_SYM_LEAK,
+	/* That warning says itself that a page was given up while something held it. */
+	.core = DV_SYM_PASSED_PIN | DV_SYM_LEAK | DV_SYM_LOG,
 	.explains = DV_SYM_PASSED_PIN | DV_SYM_LEAK | DV_SYM_LOG,
 	.log_hint = "dax_disassociate_entry",
 };
@@ -49,9 +51,10 @@ const struct dv_defect dv_lost_wakeup = {
 		"and SIGCONT make it look again, and it ends at once.",
 	.since = "Linux 6.15, where mappings began to count as references.",
 	.fixed_by = NULL,
-	.advice = "Do not truncate or punch a file while I/O on its pages is under way and "
-		  "threads go on using it. A waiter that is stuck is freed by SIGSTOP and "
-		  "SIGCONT.",
+	.advice =
+		"Do not truncate or punch a file while I/O on its pages is under way and "
+		"threads go on using it. A waiter that is stuck is freed by SIGSTOP and "
+		"SIGCONT.",
 	.reference = "wait_page_idle() in fs/dax.c waits for page_ref_count() == 0, and "
 		     "free_zone_device_folio() in mm/memremap.c wakes at 0; but "
 		     "dax_busy_page() calls a page idle when its references are its "
@@ -118,9 +121,10 @@ const struct dv_defect dv_uring_erestartsys = {
 	.since = "Linux 5.6 (fallocate) and 6.9 (ftruncate), where io_uring got them.",
 	.fixed_by = NULL,
 	.advice = "Take -512 in a completion for EINTR.",
-	.reference = "io_fallocate() in io_uring/sync.c and io_ftruncate() in "
-		     "io_uring/truncate.c hand on what vfs_fallocate() and do_ftruncate() "
-		     "return; reads and writes translate it.",
+	.reference =
+		"io_fallocate() in io_uring/sync.c and io_ftruncate() in "
+		"io_uring/truncate.c hand on what vfs_fallocate() and do_ftruncate() "
+		"return; reads and writes translate it.",
 	.seen = "not run yet",
 	.core = DV_SYM_ERRNO_512,
 	.explains = DV_SYM_ERRNO_512,
@@ -142,8 +146,9 @@ const struct dv_defect dv_unkillable_eviction = {
 	.advice = "Do not unlink a DAX file whose pages something may still hold. While "
 		  "the pipe's descriptors exist, another process can empty it through "
 		  "/proc/PID/fd.",
-	.reference = "dax_break_layout_final() in fs/dax.c waits TASK_UNINTERRUPTIBLE; it "
-		     "is called for ext4 and xfs when an inode is evicted.",
+	.reference =
+		"dax_break_layout_final() in fs/dax.c waits TASK_UNINTERRUPTIBLE; it "
+		"is called for ext4 and xfs when an inode is evicted.",
 	.seen = "not run yet",
 	.core = DV_SYM_UNKILLABLE,
 	.explains = DV_SYM_UNKILLABLE,
@@ -154,7 +159,8 @@ const struct dv_defect dv_swap_boot_skips = {
 	.summary =
 		"EXT4_IOC_SWAP_BOOT gives the blocks of a DAX file to the boot loader's "
 		"inode without waiting for who holds them.",
-	.claim = "A call that takes blocks away from a file waits until nobody holds them.",
+	.claim =
+		"A call that takes blocks away from a file waits until nobody holds them.",
 	.symptom = "The ioctl ends while the page is held; the kernel warns in "
 		   "dax_disassociate_entry (before 6.15) or in "
 		   "truncate_folio_batch_exceptionals.",
@@ -166,7 +172,7 @@ const struct dv_defect dv_swap_boot_skips = {
 	.seen = "not run yet",
 	.core = DV_SYM_PASSED_PIN,
 	.explains = DV_SYM_PASSED_PIN | DV_SYM_LOG,
-	.log_hint = "",
+	.log_hint = "dax_disassociate_entry truncate_folio_batch_exceptionals",
 };
 
 const struct dv_defect dv_swapext_skips = {
@@ -174,19 +180,21 @@ const struct dv_defect dv_swapext_skips = {
 	.summary =
 		"XFS_IOC_SWAPEXT, with which xfs_fsr defragments, exchanges the blocks of "
 		"two DAX files without waiting for who holds them.",
-	.claim = "A call that takes blocks away from a file waits until nobody holds them.",
+	.claim =
+		"A call that takes blocks away from a file waits until nobody holds them.",
 	.symptom = "The ioctl ends while the page is held; the kernel warns in "
 		   "dax_disassociate_entry (before 6.15) or in "
 		   "truncate_folio_batch_exceptionals.",
 	.since = "Linux 4.17, where layouts of DAX files began to be broken.",
 	.fixed_by = NULL,
-	.advice = "Do not run xfs_fsr on DAX files while I/O on their pages is under way.",
+	.advice =
+		"Do not run xfs_fsr on DAX files while I/O on their pages is under way.",
 	.reference = "xfs_swap_extents() in fs/xfs/xfs_bmap_util.c flushes with "
 		     "truncate_pagecache_range() and never calls xfs_break_layouts().",
 	.seen = "not run yet",
 	.core = DV_SYM_PASSED_PIN,
 	.explains = DV_SYM_PASSED_PIN | DV_SYM_LOG,
-	.log_hint = "",
+	.log_hint = "dax_disassociate_entry truncate_folio_batch_exceptionals",
 };
 
 const struct dv_defect dv_write_forgets = {
@@ -209,13 +217,13 @@ const struct dv_defect dv_write_forgets = {
 	.seen = "not run yet",
 	.core = DV_SYM_PASSED_PIN,
 	.explains = DV_SYM_PASSED_PIN | DV_SYM_LEAK | DV_SYM_LOG,
-	.log_hint = "",
+	.log_hint = "dax_disassociate_entry truncate_folio_batch_exceptionals",
 };
 
 const struct dv_defect *const dv_defects[] = {
-	&dv_unmapped_busy_page, &dv_lost_wakeup,	 &dv_fsync_skips,
+	&dv_unmapped_busy_page, &dv_lost_wakeup,       &dv_fsync_skips,
 	&dv_reflink_spin,	&dv_uring_erestartsys, &dv_unkillable_eviction,
-	&dv_swap_boot_skips,		&dv_swapext_skips,	       &dv_write_forgets,
+	&dv_swap_boot_skips,	&dv_swapext_skips,     &dv_write_forgets,
 };
 const unsigned dv_ndefects = DV_COUNT(dv_defects);
 

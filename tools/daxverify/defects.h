@@ -17,7 +17,7 @@ struct dv_defect {
 	const char *seen;	/* what the reproducer showed, on which kernels */
 	unsigned core;		/* enum dv_symptom bits of which one must be there */
 	unsigned explains;	/* enum dv_symptom bits that this defect accounts for */
-	const char *log_hint;	/* what its complaint in the kernel log names, or NULL */
+	const char *log_hint; /* functions that its complaint in the kernel log names, or NULL */
 };
 
 /* defects.c */

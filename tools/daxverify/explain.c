@@ -62,8 +62,10 @@ static const struct dv_defect *find(const char *name)
 	const struct dv_defect *d = dv_defect_find(name);
 
 	if (!d)
-		fprintf(stderr, "daxverify: no defect is named '%s'; daxverify explain "
-				"lists them\n", name);
+		fprintf(stderr,
+			"daxverify: no defect is named '%s'; daxverify explain "
+			"lists them\n",
+			name);
 	return d;
 }
 

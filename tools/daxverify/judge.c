@@ -5,24 +5,43 @@
 #include <string.h>
 
 /* The kernel log is an oracle like the others; it has its say when all else is over. */
-static void judge_log(const struct dv_scenario *sc, struct dv_result *r)
+static void judge_log(struct dv_result *r)
 {
-	const char *hint = sc->defect ? sc->defect->log_hint : NULL;
-	unsigned symptom = DV_SYM_LOG, i;
 	struct dv_oracle *o;
 
 	if (r->noracles == DV_ORACLES_MAX)
 		r->noracles--; /* the log is worth more than the last of so many */
 	o = &r->oracles[r->noracles++];
-	for (i = 0; i < r->nlog; i++) {
-		if (!hint || !strstr(r->log[i], hint))
-			symptom = DV_SYM_NONE;
-	}
 	snprintf(o->name, sizeof(o->name), "kernel log");
 	snprintf(o->expected, sizeof(o->expected), "no new WARNING or BUG");
 	snprintf(o->seen, sizeof(o->seen), "%s", r->nlog ? r->log[0] : "nothing new");
 	o->ok = r->nlog == 0;
-	o->symptom = o->ok ? DV_SYM_NONE : symptom;
+	o->symptom = o->ok ? DV_SYM_NONE : DV_SYM_LOG;
+}
+
+/* Does the line name one of the functions that a defect's hint lists, with spaces? */
+static bool names_one(const char *line, const char *hint)
+{
+	char word[64];
+	int n;
+
+	while (hint && sscanf(hint, "%63s%n", word, &n) == 1) {
+		if (strstr(line, word))
+			return true;
+		hint += n;
+	}
+	return false;
+}
+
+static bool explains_log(const struct dv_defect *d, const struct dv_result *r)
+{
+	unsigned i;
+
+	for (i = 0; i < r->nlog; i++) {
+		if (!names_one(r->log[i], d->log_hint))
+			return false;
+	}
+	return true;
 }
 
 /* Every failure must be one that the defect explains, and one of them its very mark. */
@@ -37,7 +56,21 @@ static bool fits(const struct dv_defect *d, const struct dv_result *r)
 			return false;
 		seen |= r->oracles[i].symptom;
 	}
-	return seen & d->core;
+	return seen & d->core && explains_log(d, r);
+}
+
+/*
+ * The defect that the scenario is after; or, of a kernel that does not have that one
+ * because it does not wait at all, the one that is about not waiting.
+ */
+static const struct dv_defect *recognise(const struct dv_scenario *sc,
+					 const struct dv_result *r)
+{
+	if (!sc->defect)
+		return NULL;
+	if (fits(sc->defect, r))
+		return sc->defect;
+	return fits(&dv_unmapped_busy_page, r) ? &dv_unmapped_busy_page : NULL;
 }
 
 void dv_judge(const struct dv_scenario *sc, struct dv_result *r, enum dv_verdict ended)
@@ -50,11 +83,11 @@ void dv_judge(const struct dv_scenario *sc, struct dv_result *r, enum dv_verdict
 		snprintf(r->reason, sizeof(r->reason), "set-up failed");
 	if (ended != DV_OK)
 		return;
-	judge_log(sc, r);
+	judge_log(r);
 	for (i = 0; i < r->noracles; i++) {
 		if (!r->oracles[i].ok)
 			r->verdict = DV_NOT_OK;
 	}
-	if (r->verdict == DV_NOT_OK && sc->defect && fits(sc->defect, r))
-		r->defect = sc->defect;
+	if (r->verdict == DV_NOT_OK)
+		r->defect = recognise(sc, r);
 }

@@ -168,7 +168,8 @@ int dv_remount_readonly(const struct dv_facts *f, bool readonly)
 {
 	unsigned long flags = MS_REMOUNT | flags_of(f->mount_options);
 
-	return mount(NULL, f->mount_point, NULL, readonly ? flags | MS_RDONLY : flags, NULL)
+	return mount(NULL, f->mount_point, NULL, readonly ? flags | MS_RDONLY : flags,
+		     NULL)
 		       ? -errno
 		       : 0;
 }

@@ -50,8 +50,8 @@ static void probe_fs(struct dv_env *env)
 }
 
 /*
- * The same call on a file of the same shape with nothing pinned; twice where the second call
- * undoes what the first one did to an inode that is not ours.
+ * The same call on a file of the same shape with nothing pinned; twice where the second
+ * call undoes what the first one did to an inode that is not ours.
  */
 static int try_op(struct dv_env *env, enum dv_action_kind kind, int calls)
 {
@@ -105,6 +105,12 @@ static void probe_rare(struct dv_env *env)
 	int ret;
 
 	for (i = 0; i < DV_COUNT(rare); i++) {
+		if (rare[i].kind == DV_ACT_SWAP_BOOT && !env->opt.scratch) {
+			meets(env, rare[i].need, false,
+			      "would give blocks to the boot loader's "
+			      "inode: give --scratch if it may");
+			continue;
+		}
 		ret = try_op(env, rare[i].kind, rare[i].kind == DV_ACT_SWAP_BOOT ? 2 : 1);
 		meets(env, rare[i].need, ret == 0, "no %s here (%s)", rare[i].name,
 		      strerror(-ret));

@@ -4,11 +4,10 @@
 
 #include <string.h>
 
-#define EMBED(symbol, file)                                                                   \
-	__asm__(".pushsection .rodata\n"                                                      \
-		#symbol ": .incbin \"" REPRODUCERS "/" file ".c\"\n"                          \
-		#symbol "_end: .byte 0\n"                                                     \
-		".popsection\n");                                                             \
+#define EMBED(symbol, file)                                                              \
+	__asm__(".pushsection .rodata\n" #symbol ": .incbin \"" REPRODUCERS "/" file     \
+		".c\"\n" #symbol "_end: .byte 0\n"                                       \
+		".popsection\n");                                                        \
 	extern const char symbol[], symbol##_end[]
 
 EMBED(dv_repro_unmapped_busy_page, "unmapped-busy-page");
@@ -25,11 +24,13 @@ static const struct {
 	const struct dv_defect *defect;
 	const char *text, *end;
 } reproducers[] = {
-	{&dv_unmapped_busy_page, dv_repro_unmapped_busy_page, dv_repro_unmapped_busy_page_end},
+	{&dv_unmapped_busy_page, dv_repro_unmapped_busy_page,
+	 dv_repro_unmapped_busy_page_end},
 	{&dv_lost_wakeup, dv_repro_lost_wakeup, dv_repro_lost_wakeup_end},
 	{&dv_fsync_skips, dv_repro_fsync_skips, dv_repro_fsync_skips_end},
 	{&dv_reflink_spin, dv_repro_reflink_spin, dv_repro_reflink_spin_end},
-	{&dv_uring_erestartsys, dv_repro_uring_erestartsys, dv_repro_uring_erestartsys_end},
+	{&dv_uring_erestartsys, dv_repro_uring_erestartsys,
+	 dv_repro_uring_erestartsys_end},
 	{&dv_unkillable_eviction, dv_repro_unkillable_eviction,
 	 dv_repro_unkillable_eviction_end},
 	{&dv_swap_boot_skips, dv_repro_swap_boot, dv_repro_swap_boot_end},

@@ -54,8 +54,8 @@ void dv_rig_judge_wait(struct dv_ctx *c, struct dv_rig *r)
 	describe_sleep(&r->actor, text, sizeof(text));
 	if (r->seen == DV_SEEN_SPINNING)
 		dv_oracle(c, false, DV_SYM_SPINS, "waits", expected,
-			  "busy, in state %c after %d ms of CPU time", r->actor.sight.state,
-			  r->actor.sight.cpu_ms);
+			  "busy, in state %c after %d ms of CPU time",
+			  r->actor.sight.state, r->actor.sight.cpu_ms);
 	else if (r->seen == DV_SEEN_ELSEWHERE)
 		dv_oracle(c, false, DV_SYM_NONE, "waits", expected,
 			  "%s, which is no wait for DAX pages", text);

@@ -27,8 +27,9 @@ static enum dv_verdict run_beside(struct dv_ctx *c)
 	queued = dv_actor_queues(&beside);
 	through = !queued && dv_actor_wait(&beside, DV_LIMIT_MS, DV_LIMIT_MS) == 0;
 	dv_oracle(c,
-		  c->sc->arg == QUEUES ? queued
-				       : through && beside.shm->ret >= 0 && dv_rig_held(c, &r),
+		  c->sc->arg == QUEUES
+			  ? queued
+			  : through && beside.shm->ret >= 0 && dv_rig_held(c, &r),
 		  DV_SYM_NONE, "meanwhile",
 		  c->sc->arg == QUEUES ? "asleep until the truncate has ended"
 				       : "ends with success while the page is held",
@@ -36,14 +37,16 @@ static enum dv_verdict run_beside(struct dv_ctx *c)
 		  queued    ? "asleep in state D in"
 		  : through ? "ended"
 			    : "neither ended nor asleep",
-		  queued ? beside.sight.where
-			 : beside.shm->err ? strerrorname_np(beside.shm->err) : "");
+		  queued	    ? beside.sight.where
+		  : beside.shm->err ? strerrorname_np(beside.shm->err)
+				    : "");
 	if (dv_rig_release(c, &r))
 		return dv_broken(c, "cannot read the pipe");
 	if (r.seen != DV_SEEN_DONE)
 		dv_rig_judge_wake(c, &r);
 	dv_oracle(c,
-		  dv_actor_wait(&beside, DV_WAKE_MS, DV_LIMIT_MS) == 0 && beside.shm->ret >= 0,
+		  dv_actor_wait(&beside, DV_WAKE_MS, DV_LIMIT_MS) == 0 &&
+			  beside.shm->ret >= 0,
 		  DV_SYM_NONE, "afterwards", "has ended with success", "%s %s",
 		  beside.shm->done ? "ended" : "has not ended",
 		  beside.shm->err ? strerrorname_np(beside.shm->err) : "");
@@ -54,12 +57,14 @@ static const struct dv_action stat_file = {"stat(2)", DV_ACT_STAT, 0, 0};
 static const struct dv_action fsync_file = {"fsync(2)", DV_ACT_FSYNC, 0, 0};
 static const struct dv_action load = {"a load from page 1", DV_ACT_LOAD, 1, 1};
 static const struct dv_action store = {"a store to page 1", DV_ACT_STORE, 1, 1};
-static const struct dv_action msync_page = {"a store to page 1 and msync", DV_ACT_MSYNC, 1, 1};
+static const struct dv_action msync_page = {"a store to page 1 and msync", DV_ACT_MSYNC,
+					    1, 1};
 static const struct dv_action write_one = {"write(2) of page 1", DV_ACT_WRITE, 1, 1};
 static const struct dv_action allocate = {"fallocate of page 1", DV_ACT_ALLOCATE, 1, 1};
 static const struct dv_action chmod_file = {"fchmod", DV_ACT_CHMOD, 0, 0};
 static const struct dv_action seek_hole = {"lseek(SEEK_HOLE)", DV_ACT_SEEK_HOLE, 0, 0};
-static const struct dv_action read_nowait = {"preadv2(RWF_NOWAIT)", DV_ACT_READ_NOWAIT, 1, 1};
+static const struct dv_action read_nowait = {"preadv2(RWF_NOWAIT)", DV_ACT_READ_NOWAIT, 1,
+					     1};
 
 #define NEEDS (DV_NEED_DAX)
 
@@ -84,16 +89,16 @@ static const struct dv_scenario scenarios[] = {
 	 "a read with RWF_NOWAIT says EAGAIN rather than wait behind a truncate",
 	 NEEDS, PIPE, DV_ST_MAPPED, &read_nowait, DV_EXPECT_PASS, NULL, run_beside, GOES_THROUGH},
 	{"beside-truncate-read",
-	 "read(2) of the file sleeps behind a truncate that waits, uninterruptibly, and then ends",
+	 "read(2) sleeps behind a truncate that waits, uninterruptibly, and then ends",
 	 NEEDS, PIPE, DV_ST_MAPPED, &dv_read, DV_EXPECT_WAIT, NULL, run_beside, QUEUES},
 	{"beside-truncate-write",
-	 "write(2) to the file sleeps behind a truncate that waits, uninterruptibly, and then ends",
+	 "write(2) sleeps behind a truncate that waits, uninterruptibly, and then ends",
 	 NEEDS, PIPE, DV_ST_MAPPED, &write_one, DV_EXPECT_WAIT, NULL, run_beside, QUEUES},
 	{"beside-truncate-fallocate",
-	 "fallocate on the file sleeps behind a truncate that waits, uninterruptibly, and then ends",
+	 "fallocate sleeps behind a truncate that waits, uninterruptibly, and then ends",
 	 NEEDS, PIPE, DV_ST_MAPPED, &allocate, DV_EXPECT_WAIT, NULL, run_beside, QUEUES},
 	{"beside-truncate-fchmod",
-	 "fchmod of the file sleeps behind a truncate that waits, uninterruptibly, and then ends",
+	 "fchmod sleeps behind a truncate that waits, uninterruptibly, and then ends",
 	 NEEDS, PIPE, DV_ST_MAPPED, &chmod_file, DV_EXPECT_WAIT, NULL, run_beside, QUEUES},
 	{"beside-truncate-seek-hole",
 	 "lseek(SEEK_HOLE) sleeps behind a truncate that waits, uninterruptibly, and then ends",

@@ -58,11 +58,11 @@ static const struct dv_scenario scenarios[] = {
 	 "an ftruncate by io_uring completes when the pinned page is released, and not before",
 	 TRUNCATE, PIPE, DV_ST_MAPPED, &dv_uring_truncate, DV_EXPECT_WAIT, NULL, dv_run_pin, 0},
 	{"uring-punch-cancel",
-	 "a punch by io_uring that waits can be cancelled, with an errno that user space knows",
+	 "an io_uring punch that waits can be cancelled, with an errno that user space knows",
 	 NEEDS, PIPE, DV_ST_MAPPED, &dv_uring_punch, DV_EXPECT_WAIT, &dv_uring_erestartsys,
 	 run_cancel, 0},
 	{"uring-truncate-cancel",
-	 "an ftruncate by io_uring that waits can be cancelled, with an errno that user space knows",
+	 "an io_uring ftruncate that waits can be cancelled, with an errno that user space knows",
 	 TRUNCATE, PIPE, DV_ST_MAPPED, &dv_uring_truncate, DV_EXPECT_WAIT, &dv_uring_erestartsys,
 	 run_cancel, 0},
 	/* clang-format on */

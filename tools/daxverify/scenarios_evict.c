@@ -117,7 +117,7 @@ static const struct dv_scenario scenarios[] = {
 	 NEEDS, PIPE, DV_ST_UNMAPPED, &dv_exit_last, DV_EXPECT_WAIT, &dv_unmapped_busy_page,
 	 run_last_put, 0},
 	{"unmapped-pin-kill-unlinked",
-	 "the death by SIGKILL of an unlinked file's last user waits until its pinned page is released",
+	 "SIGKILL ends an unlinked file's last user when the file's pinned page is released",
 	 NEEDS, PIPE, DV_ST_UNMAPPED, &dv_killed_last, DV_EXPECT_WAIT, &dv_unmapped_busy_page,
 	 run_last_put, 0},
 	{"unmapped-pin-rename-over",

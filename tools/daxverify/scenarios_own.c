@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A process that holds a page of its own file in its own pipe, and then gives the file up. */
+/* A process that holds a page of its own file in its own pipe, and then gives the file
+ * up. */
 #include "daxverify.h"
 
 #include <fcntl.h>
@@ -11,12 +12,14 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define OWN	"a page of the process's own file, in its own pipe"
-#define HIGH_FD 500 /* descriptors are closed upwards, and what they hold goes downwards */
+#define OWN "a page of the process's own file, in its own pipe"
+#define HIGH_FD                                                                          \
+	500 /* descriptors are closed upwards, and what they hold goes downwards */
 
 enum how { BY_CLOSE, BY_EXIT };
 
-/* In the child: the file at a high descriptor, its page in the pipe, and no name any more. */
+/* In the child: the file at a high descriptor, its page in the pipe, and no name any
+ * more. */
 static int hold_own(const char *path, int pipe_w)
 {
 	struct iovec iov = {.iov_len = dv_page_size()};
@@ -86,7 +89,10 @@ static void judge_end(struct dv_ctx *c, struct dv_actor *a, enum dv_seen seen)
 		  "it ends by itself, or SIGKILL ends it", "%s%s%s",
 		  gone ? seen == DV_SEEN_DONE ? "ended by itself" : "ended by SIGKILL"
 		       : "SIGKILL does not end it, asleep in ",
-		  gone ? "" : a->sight.where, gone ? "" : a->sight.state == 'D' ? " (D)" : "");
+		  gone ? "" : a->sight.where,
+		  gone			  ? ""
+		  : a->sight.state == 'D' ? " (D)"
+					  : "");
 }
 
 static enum dv_verdict run_own(struct dv_ctx *c)
@@ -121,11 +127,11 @@ static enum dv_verdict run_own(struct dv_ctx *c)
 static const struct dv_scenario scenarios[] = {
 	/* clang-format off */
 	{.name = "own-pin-close",
-	 .claim = "a process that closes its unlinked file and has its page in a pipe can be killed",
+	 .claim = "who closes an unlinked file, and has its page in a pipe, can be killed",
 	 .needs = DV_NEED_DAX, .holder = OWN, .defect = &dv_unkillable_eviction, .run = run_own,
 	 .arg = BY_CLOSE},
 	{.name = "own-pin-exit",
-	 .claim = "a process that exits with a page of its unlinked file in its own pipe is gone then",
+	 .claim = "who exits with a page of its own unlinked file in its own pipe is gone then",
 	 .needs = DV_NEED_DAX | DV_NEED_DANGER, .holder = OWN, .defect = &dv_unkillable_eviction,
 	 .run = run_own, .arg = BY_EXIT},
 	/* clang-format on */

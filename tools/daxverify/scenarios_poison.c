@@ -14,7 +14,8 @@
 
 static struct dv_actor_shm *told;
 
-/* What the signal says goes where the scenario can see it: address, code, and granularity. */
+/* What the signal says goes where the scenario can see it: address, code, and
+ * granularity. */
 static void on_sigbus(int sig, siginfo_t *info, void *context)
 {
 	(void)sig;
@@ -76,16 +77,22 @@ static enum dv_verdict run_poison(struct dv_ctx *c)
 		poison_main(c, path);
 	ret = pid < 0 ? -errno : dv_child_wait(pid, DV_LIMIT_MS, &status);
 	if (told->end_ns < 0)
-		return dv_skip(c, "cannot poison a page: %s", strerror((int)-told->end_ns));
+		return dv_skip(c, "cannot poison a page: %s",
+			       strerror((int)-told->end_ns));
 	if (!told->started)
 		return dv_broken(c, "cannot map the file: %s", strerror(-ret));
 	page = (uintptr_t)told->start_ns;
 	at = (uintptr_t)told->ret & ~((UINT64_C(1) << told->signals) - 1);
 	named = told->done && page >= at && page - at < UINT64_C(1) << told->signals;
 	dv_oracle(c, named, DV_SYM_NONE, "SIGBUS",
-		  "names a range that has the poisoned page", "%s code %d, %d pages %s, 2^%d bytes",
-		  told->done ? "came:" : ret ? "none, and it hangs:" : "none:", told->err,
-		  told->done ? (int)((intptr_t)(told->ret - (long)page) / (long)dv_page_size())
+		  "names a range that has the poisoned page",
+		  "%s code %d, %d pages %s, 2^%d bytes",
+		  told->done ? "came:"
+		  : ret	     ? "none, and it hangs:"
+			     : "none:",
+		  told->err,
+		  told->done ? (int)((intptr_t)(told->ret - (long)page) /
+				     (long)dv_page_size())
 			     : 0,
 		  "from the page", told->signals);
 	return DV_OK;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Calls that have no business with a pinned page: they neither wait for it nor lose it. */
+/* Calls that have no business with a pinned page: they neither wait for it nor lose it.
+ */
 #include "daxverify.h"
 
 #include <string.h>
@@ -20,7 +21,8 @@ static enum dv_verdict run_quiet(struct dv_ctx *c)
 		return v;
 	dv_rig_judge_pass(c, &r);
 	if (r.seen != DV_SEEN_DONE)
-		return dv_rig_release(c, &r) ? dv_broken(c, "cannot read the pipe") : DV_OK;
+		return dv_rig_release(c, &r) ? dv_broken(c, "cannot read the pipe")
+					     : DV_OK;
 	v = dv_rig_act(c, &r, &dv_truncate_shrink, DV_HANDLER_NONE);
 	if (v != DV_OK)
 		return v;

@@ -16,10 +16,12 @@
 
 #define PIPE "a page of the file vmspliced into a pipe"
 
-/* arg: which of the two inode numbers the pinned file has. The kernel locks in their order. */
+/* arg: which of the two inode numbers the pinned file has. The kernel locks in their
+ * order. */
 enum order { PINNED_LOWER, PINNED_HIGHER };
 
-/* The inodes come in the order in which they are made, as a new folder has room for both. */
+/* The inodes come in the order in which they are made, as a new folder has room for both.
+ */
 static enum dv_verdict build(struct dv_ctx *c, struct dv_rig *r)
 {
 	enum order order = (enum order)c->sc->arg;
@@ -54,8 +56,8 @@ static enum dv_verdict end_spinning(struct dv_ctx *c, struct dv_rig *r)
 
 	kill(r->actor.pid, SIGKILL);
 	survived = dv_child_wait(r->actor.pid, DV_WAKE_MS, NULL) != 0;
-	dv_oracle(c, !survived, DV_SYM_UNKILLABLE, "signal", "SIGKILL ends the process", "%s",
-		  survived ? "it goes on" : "it is gone");
+	dv_oracle(c, !survived, DV_SYM_UNKILLABLE, "signal", "SIGKILL ends the process",
+		  "%s", survived ? "it goes on" : "it is gone");
 	if (dv_rig_release(c, r))
 		return dv_broken(c, "cannot read the pipe");
 	if (survived && dv_child_wait(r->actor.pid, DV_LIMIT_MS, NULL))
@@ -86,7 +88,8 @@ static enum dv_verdict run_pair(struct dv_ctx *c)
 	return v;
 }
 
-/* The second exchange gives the file its blocks back: the other inode can't be removed. */
+/* The second exchange gives the file its blocks back: the other inode can't be removed.
+ */
 static enum dv_verdict run_swap_boot(struct dv_ctx *c)
 {
 	enum dv_verdict v = dv_run_pin(c);
@@ -116,7 +119,8 @@ static int clone_to(const char *from, const char *to)
 	return ret;
 }
 
-/* A file, a clone of it that shares all blocks, and a pin on a page that nobody wrote to. */
+/* A file, a clone of it that shares all blocks, and a pin on a page that nobody wrote to.
+ */
 static enum dv_verdict build_shared(struct dv_ctx *c, struct dv_rig *r,
 				    char clone[PATH_MAX], uint64_t *block)
 {
@@ -149,7 +153,8 @@ static enum dv_verdict build_shared(struct dv_ctx *c, struct dv_rig *r,
 		ret = dv_holder_do(&r->holder, steps[i], &r->span);
 	if (ret)
 		return dv_broken(c, "cannot pin a page of two files: %s", strerror(-ret));
-	return dv_rig_held(c, r) ? DV_OK : dv_broken(c, "the pipe does not hold the page");
+	return dv_rig_held(c, r) ? DV_OK
+				 : dv_broken(c, "the pipe does not hold the page");
 }
 
 /* Is the block still part of one of the two files? 1, 0, or -errno. */
@@ -177,9 +182,9 @@ static enum dv_verdict judge_shared_page(struct dv_ctx *c, struct dv_rig *r)
 }
 
 /*
- * Two files share their blocks. A page of the first is held; then the first is written to,
- * which gives it another block, and the second is truncated, which gives the old block up.
- * Somewhere on that way somebody has to wait.
+ * Two files share their blocks. A page of the first is held; then the first is written
+ * to, which gives it another block, and the second is truncated, which gives the old
+ * block up. Somewhere on that way somebody has to wait.
  */
 static enum dv_verdict run_cow(struct dv_ctx *c)
 {
@@ -203,7 +208,8 @@ static enum dv_verdict run_cow(struct dv_ctx *c)
 	}
 	owned = is_owned(r.path, clone, block);
 	if (owned < 0)
-		return dv_broken(c, "cannot see whose the block is: %s", strerror(-owned));
+		return dv_broken(c, "cannot see whose the block is: %s",
+				 strerror(-owned));
 	dv_oracle(c, owned || !dv_rig_held(c, &r), DV_SYM_PASSED_PIN, "block",
 		  "not free while the pipe holds its page", "%s",
 		  owned ? "one of the files has it" : "free, with the page in the pipe");
@@ -224,14 +230,14 @@ static const struct dv_scenario scenarios[] = {
 	 "a reflink onto a file with a pinned page sleeps until it is released",
 	 NEEDS, PIPE, DV_ST_MAPPED, &dv_reflink, DV_EXPECT_WAIT, NULL, run_pair, PINNED_LOWER},
 	{"reflink-onto-pin-higher",
-	 "the same with the pinned file having the higher inode number: it sleeps, and can be killed",
+	 "a reflink that waits for the file with the higher inode number sleeps, and can be killed",
 	 NEEDS, PIPE, DV_ST_MAPPED, &dv_reflink, DV_EXPECT_WAIT, &dv_reflink_spin, run_pair,
 	 PINNED_HIGHER},
 	{"dedupe-onto-pin-lower",
 	 "a dedupe of a file with a pinned page sleeps until it is released",
 	 NEEDS, PIPE, DV_ST_MAPPED, &dv_dedupe, DV_EXPECT_WAIT, NULL, run_pair, PINNED_LOWER},
 	{"dedupe-onto-pin-higher",
-	 "the same with the pinned file having the higher inode number: it sleeps, and can be killed",
+	 "a dedupe that waits for the file with the higher inode number sleeps, and can be killed",
 	 NEEDS, PIPE, DV_ST_MAPPED, &dv_dedupe, DV_EXPECT_WAIT, &dv_reflink_spin, run_pair,
 	 PINNED_HIGHER},
 	{"copy-range-onto-pin",
@@ -241,7 +247,7 @@ static const struct dv_scenario scenarios[] = {
 	 "an exchange of two files' ranges sleeps until a pinned page of one is released",
 	 EXCHANGE, PIPE, DV_ST_MAPPED, &dv_exchange, DV_EXPECT_WAIT, NULL, run_pair, PINNED_LOWER},
 	{"exchange-range-pin-higher",
-	 "the same with the pinned file having the higher inode number: it sleeps, and can be killed",
+	 "an exchange that waits for the file with the higher inode number sleeps, can be killed",
 	 EXCHANGE, PIPE, DV_ST_MAPPED, &dv_exchange, DV_EXPECT_WAIT, &dv_reflink_spin, run_pair,
 	 PINNED_HIGHER},
 	{"swapext-pin",

@@ -38,11 +38,12 @@ static char state_of(const char *task, int *cpu_ms)
 	if (dv_read_text(AT_FDCWD, path, buf, sizeof(buf)))
 		return 0;
 	p = strrchr(buf, ')'); /* the name before it may hold anything */
-	if (!p || sscanf(p, ") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &state,
-			 &user, &system) != 3)
+	if (!p || sscanf(p, ") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+			 &state, &user, &system) != 3)
 		return 0;
 	if (cpu_ms)
-		*cpu_ms = (int)((user + system) * 1000 / (unsigned long)sysconf(_SC_CLK_TCK));
+		*cpu_ms = (int)((user + system) * 1000 /
+				(unsigned long)sysconf(_SC_CLK_TCK));
 	return state;
 }
 

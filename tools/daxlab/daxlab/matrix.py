@@ -112,8 +112,8 @@ class Column:
         A guest that is gone has no oracles: the function that its log speaks of is the symptom.
         """
         wanted = next((s.get("defect") for s in self.scenarios if s["name"] == name), None)
-        hint = self.log_hints.get(wanted)
-        return wanted if hint and any(hint in line for line in log) else None
+        hints = (self.log_hints.get(wanted) or "").split()
+        return wanted if any(hint in line for hint in hints for line in log) else None
 
     def _merged(self, seconds):
         claims = {scenario["name"]: scenario.get("claim") for scenario in self.scenarios}
