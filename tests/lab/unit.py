@@ -627,6 +627,17 @@ class TableOfResults(Case):
         self.assertIn("| `failed-one` | **FAILED** |  |", text)
         self.assertIn("- **A**: kernel defect `bad-thing`", text)
 
+    def test_a_hang_that_a_defect_explains(self):
+        one = report("6.16", "ext4", ("stuck", "hang"), ("fine", "ok"))
+        one["scenarios"][0].update(defect="bad-thing", kernel_log=["task x blocked", "trace"])
+        the_table = table.Table({"reports": [one]})
+        self.assertTrue(the_table.as_claimed())
+        self.assertEqual(self.row(the_table.terminal(), "stuck"), ["hang", "A"])
+        self.assertIn("  | task x blocked", the_table.terminal())
+        self.assertIn("| `stuck` | **hang**, *kernel defect A* |", the_table.markdown())
+        self.assertIn("hang in `stuck`, on 6.16/ext4:\n\n```\ntask x blocked\ntrace\n```",
+                      the_table.markdown())
+
     def test_what_counts_as_good(self):
         good = report("6.1", "ext4", ("a", "ok"), ("b", "skip"), ("c", "not ok", "bad-thing"))
         self.assertTrue(table.Table({"reports": [good]}).as_claimed())
@@ -721,6 +732,11 @@ class Matrix(Case):
                                     (guest.EXITED, "", report("6.1", "ext4", ("b", "ok"))))
         self.assertEqual(merged["scenarios"][0]["defect"], "stuck")
         self.assertEqual(table.kind(merged["scenarios"][0]), "defect")
+
+    def test_ktap_of_a_hang(self):
+        results, _ = ktap.parse("not ok 1 a # hang, known defect: stuck\nnot ok 2 b # hang\n")
+        self.assertEqual([(r["verdict"], r["defect"]) for r in results],
+                         [("hang", "stuck"), ("hang", None)])
 
     def test_guest_that_never_gets_to_a_scenario_is_not_tried_for_ever(self):
         verdicts, _ = self.column((guest.BROKEN, "", None))
