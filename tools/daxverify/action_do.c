@@ -91,6 +91,8 @@ static long bystander(const struct dv_target *t, size_t page)
 		return fstat(t->fd, &st);
 	case DV_ACT_FSYNC:
 		return fsync(t->fd);
+	case DV_ACT_SYNCFS:
+		return syncfs(t->fd);
 	case DV_ACT_CHMOD:
 		return fchmod(t->fd, 0600);
 	case DV_ACT_SEEK_HOLE:
@@ -192,6 +194,7 @@ long dv_action_do(struct dv_target *t)
 		return raise(SIGKILL);
 	case DV_ACT_STAT:
 	case DV_ACT_FSYNC:
+	case DV_ACT_SYNCFS:
 	case DV_ACT_LOAD:
 	case DV_ACT_STORE:
 	case DV_ACT_MSYNC:

@@ -136,6 +136,7 @@ enum dv_action_kind {
 	DV_ACT_REMOUNT, /* read-only, and back */
 	DV_ACT_STAT,
 	DV_ACT_FSYNC,
+	DV_ACT_SYNCFS,
 	DV_ACT_LOAD,  /* through a mapping of its own, as the next two */
 	DV_ACT_STORE,
 	DV_ACT_MSYNC, /* after a store */

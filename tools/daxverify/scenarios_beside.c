@@ -55,6 +55,7 @@ static enum dv_verdict run_beside(struct dv_ctx *c)
 
 static const struct dv_action stat_file = {"stat(2)", DV_ACT_STAT, 0, 0};
 static const struct dv_action fsync_file = {"fsync(2)", DV_ACT_FSYNC, 0, 0};
+static const struct dv_action sync_fs = {"syncfs(2)", DV_ACT_SYNCFS, 0, 0};
 static const struct dv_action load = {"a load from page 1", DV_ACT_LOAD, 1, 1};
 static const struct dv_action store = {"a store to page 1", DV_ACT_STORE, 1, 1};
 static const struct dv_action msync_page = {"a store to page 1 and msync", DV_ACT_MSYNC,
@@ -82,6 +83,9 @@ static const struct dv_scenario scenarios[] = {
 	{"beside-truncate-fsync",
 	 "fsync does not wait for a truncate that waits for a pinned page",
 	 NEEDS, PIPE, DV_ST_MAPPED, &fsync_file, DV_EXPECT_PASS, NULL, run_beside, GOES_THROUGH},
+	{"beside-truncate-syncfs",
+	 "syncfs does not wait for a truncate that waits for a pinned page",
+	 NEEDS, PIPE, DV_ST_MAPPED, &sync_fs, DV_EXPECT_PASS, NULL, run_beside, GOES_THROUGH},
 	{"beside-truncate-msync",
 	 "msync does not wait for a truncate that waits for a pinned page",
 	 NEEDS, PIPE, DV_ST_MAPPED, &msync_page, DV_EXPECT_PASS, NULL, run_beside, GOES_THROUGH},
