@@ -129,6 +129,12 @@ skips_have_reasons()
 	says "^ok 1 mapped-pin-truncate-zero # SKIP no DAX here" && ! grep "^not ok" "$tmp/out"
 }
 
+dangerous_is_listed()
+{
+	run 0 --list --json - &&
+	json "$tmp/out" '{s["name"] for s in r["scenarios"] if s["dangerous"]} == {"own-pin-exit", "poison-mapped-page"}'
+}
+
 plan_fits()
 {
 	run 4 --dir "$tmp/dir" --only 'mapped-pin-*' --skip '*-punch*' &&
@@ -216,6 +222,7 @@ check "--only that fits nothing" bad_glob
 check "report that can't be written" bad_json
 check "a run without DAX" plain_run
 check "all skipped, with reasons" skips_have_reasons
+check "what is dangerous" dangerous_is_listed
 check "--only, --skip and the plan" plan_fits
 check "--json FILE" report
 check "--json -" json_on_stdout

@@ -204,6 +204,9 @@ long dv_action_do(struct dv_target *t)
 		return bystander(t, page);
 	case DV_ACT_URING_PUNCH:
 	case DV_ACT_URING_TRUNCATE:
+	case DV_ACT_URING_MADV_REMOVE:
+	case DV_ACT_URING_OPEN_TRUNC:
+	case DV_ACT_URING_UNLINK:
 		return dv_uring_do(t);
 	default:
 		return dv_action_has_pair(a->kind) || a->kind == DV_ACT_SWAP_BOOT
@@ -222,6 +225,8 @@ static bool wants_fd(enum dv_action_kind kind)
 	case DV_ACT_DROP_CACHES:
 	case DV_ACT_FREEZE:
 	case DV_ACT_REMOUNT:
+	case DV_ACT_URING_OPEN_TRUNC:
+	case DV_ACT_URING_UNLINK:
 		return false;
 	default:
 		return true;

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <liburing.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* liburing 2.3 does not know it; the kernel does since 6.9. */
@@ -12,18 +13,36 @@
 #define REQUEST	     1
 #define CANCEL	     2
 
-static void prepare(const struct dv_target *t, struct io_uring_sqe *sqe)
+static int prepare(const struct dv_target *t, struct io_uring_sqe *sqe)
 {
-	const struct dv_action *a = t->action;
-	size_t page = dv_page_size();
+	size_t page = dv_page_size(), at = t->action->first * page;
+	size_t len = t->action->count * page;
+	void *p;
 
-	if (a->kind == DV_ACT_URING_TRUNCATE)
-		io_uring_prep_rw(OP_FTRUNCATE, sqe, t->fd, NULL, 0, a->first * page);
-	else
-		io_uring_prep_fallocate(
-			sqe, t->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-			(off_t)(a->first * page), (off_t)(a->count * page));
+	switch (t->action->kind) {
+	case DV_ACT_URING_TRUNCATE:
+		io_uring_prep_rw(OP_FTRUNCATE, sqe, t->fd, NULL, 0, at);
+		break;
+	case DV_ACT_URING_MADV_REMOVE:
+		p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, t->fd, (off_t)at);
+		if (p == MAP_FAILED)
+			return -errno;
+		io_uring_prep_madvise(sqe, p, (off_t)len, MADV_REMOVE);
+		break;
+	case DV_ACT_URING_OPEN_TRUNC:
+		io_uring_prep_openat(sqe, AT_FDCWD, t->path, O_RDWR | O_TRUNC | O_CLOEXEC,
+				     0);
+		break;
+	case DV_ACT_URING_UNLINK:
+		io_uring_prep_unlinkat(sqe, AT_FDCWD, t->path, 0);
+		break;
+	default:
+		io_uring_prep_fallocate(sqe, t->fd,
+					FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+					(off_t)at, (off_t)len);
+	}
 	sqe->user_data = REQUEST;
+	return 0;
 }
 
 static int cancel(struct io_uring *ring)
@@ -73,8 +92,9 @@ long dv_uring_do(struct dv_target *t)
 	int ret = io_uring_queue_init(4, &ring, 0);
 
 	if (!ret) {
-		prepare(t, io_uring_get_sqe(&ring));
-		ret = io_uring_submit(&ring);
+		ret = prepare(t, io_uring_get_sqe(&ring));
+		if (!ret)
+			ret = io_uring_submit(&ring);
 		if (ret == 1)
 			ret = run(t, &ring);
 		io_uring_queue_exit(&ring);

@@ -38,5 +38,10 @@ const struct dv_action dv_uring_punch = {"io_uring punch of pages 4 to 7", DV_AC
 						 4, 4};
 const struct dv_action dv_uring_truncate = {"io_uring ftruncate to 4 pages",
 						    DV_ACT_URING_TRUNCATE, 4, 0};
+const struct dv_action dv_uring_madv_remove = {"io_uring MADV_REMOVE of pages 4 to 7",
+						DV_ACT_URING_MADV_REMOVE, 4, 4};
+const struct dv_action dv_uring_open_trunc = {"io_uring openat with O_TRUNC",
+					      DV_ACT_URING_OPEN_TRUNC, 0, 0};
+const struct dv_action dv_uring_unlink = {"io_uring unlinkat", DV_ACT_URING_UNLINK, 0, 0};
 const struct dv_action dv_umount = {"umount", DV_ACT_UMOUNT, 0, 0};
 /* clang-format on */

@@ -153,6 +153,9 @@ enum dv_action_kind {
 	/* By io_uring (action_uring.c); a signal makes them cancel the request */
 	DV_ACT_URING_PUNCH,
 	DV_ACT_URING_TRUNCATE,
+	DV_ACT_URING_MADV_REMOVE,
+	DV_ACT_URING_OPEN_TRUNC,
+	DV_ACT_URING_UNLINK,
 };
 
 struct dv_action {
@@ -422,7 +425,8 @@ extern const struct dv_action dv_truncate_zero, dv_truncate_shrink, dv_truncate_
 	dv_close_last, dv_umount, dv_truncate_equal, dv_allocate, dv_unshare, dv_write,
 	dv_munmap_last, dv_exit_last, dv_killed_last, dv_drop_caches, dv_freeze, dv_remount_ro,
 	dv_reflink, dv_dedupe, dv_copy_range, dv_exchange, dv_swapext, dv_swap_boot,
-	dv_uring_punch, dv_uring_truncate;
+	dv_uring_punch, dv_uring_truncate, dv_uring_madv_remove, dv_uring_open_trunc,
+	dv_uring_unlink;
 
 /* holder.c */
 enum dv_hop {

@@ -181,6 +181,7 @@ static unsigned effect(const struct dv_action *a, unsigned n, int map[FILE_PAGES
 	case DV_ACT_URING_TRUNCATE:
 		return a->first;
 	case DV_ACT_OPEN_TRUNC:
+	case DV_ACT_URING_OPEN_TRUNC:
 	case DV_ACT_SWAP_BOOT: /* nothing was swapped before: that inode is empty */
 		return 0;
 	case DV_ACT_REFLINK:
@@ -196,6 +197,7 @@ static unsigned effect(const struct dv_action *a, unsigned n, int map[FILE_PAGES
 		return n;
 	case DV_ACT_PUNCH:
 	case DV_ACT_URING_PUNCH:
+	case DV_ACT_URING_MADV_REMOVE:
 	case DV_ACT_ZERO_RANGE:
 	case DV_ACT_MADV_REMOVE:
 		for (i = a->first; i < end; i++)

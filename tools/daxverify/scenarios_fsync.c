@@ -113,6 +113,13 @@ static enum dv_verdict run_flush(struct dv_ctx *c)
 	return DV_OK;
 }
 
+static const struct dv_action zero_elsewhere = {"zero-range of pages 10 and 11",
+						DV_ACT_ZERO_RANGE, 10, 2};
+static const struct dv_action collapse_behind = {"collapse of pages 10 and 11",
+						 DV_ACT_COLLAPSE, 10, 2};
+static const struct dv_action insert_behind = {"insert at page 10", DV_ACT_INSERT, 10, 2};
+static const struct dv_action allocate = {"fallocate of page 10", DV_ACT_ALLOCATE, 10, 1};
+
 #define NEEDS (DV_NEED_DAX | DV_NEED_ROOT | DV_NEED_TRACE)
 
 static const struct dv_scenario scenarios[] = {
@@ -131,6 +138,26 @@ static const struct dv_scenario scenarios[] = {
 	{.name = "fsync-after-shrink",
 	 .claim = "fsync flushes the stores made before the file's tail was cut off",
 	 .needs = NEEDS, .action = &dv_truncate_beyond,
+	 .defect = &dv_fsync_skips, .run = run_flush, .arg = FSYNC_FLAG},
+	{.name = "fsync-after-same-size",
+	 .claim = "fsync flushes the stores made before a truncate to the size that the file has",
+	 .needs = NEEDS, .action = &dv_truncate_equal,
+	 .defect = &dv_fsync_skips, .run = run_flush, .arg = FSYNC_FLAG},
+	{.name = "fsync-after-zero-range",
+	 .claim = "fsync flushes the stores made before another range of the file was zeroed",
+	 .needs = NEEDS | DV_NEED_ZERO_RANGE, .action = &zero_elsewhere,
+	 .defect = &dv_fsync_skips, .run = run_flush, .arg = FSYNC_FLAG},
+	{.name = "fsync-after-collapse",
+	 .claim = "fsync flushes the stores made before a range behind them was collapsed",
+	 .needs = NEEDS | DV_NEED_COLLAPSE, .action = &collapse_behind,
+	 .defect = &dv_fsync_skips, .run = run_flush, .arg = FSYNC_FLAG},
+	{.name = "fsync-after-insert",
+	 .claim = "fsync flushes the stores made before a range was inserted behind them",
+	 .needs = NEEDS | DV_NEED_INSERT, .action = &insert_behind,
+	 .defect = &dv_fsync_skips, .run = run_flush, .arg = FSYNC_FLAG},
+	{.name = "fsync-after-allocate",
+	 .claim = "fsync flushes the stores made before a plain fallocate of a page that was there",
+	 .needs = NEEDS, .action = &allocate,
 	 .defect = &dv_fsync_skips, .run = run_flush, .arg = FSYNC_FLAG},
 	{.name = "msync-after-store",
 	 .claim = "msync flushes the pages that were stored to through a mapping",

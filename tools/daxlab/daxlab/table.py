@@ -200,6 +200,9 @@ class Table:
         lines = []
         for name, letter in self.defects.items():
             lines += self._wrap("[%s] " % letter, self._defect_text(name, "%s"))
+        if self.defects:
+            lines.append("    daxverify explain NAME says more, daxverify reproducer NAME prints "
+                         "a program")
         for name, meaning in MEANINGS.items():
             columns = self._columns_with(lambda s: kind(s) == name)
             if columns:
