@@ -13,9 +13,10 @@
 
 #define EVENT "events/fs_dax/dax_writeback_one"
 
+/* O_TRUNC is what empties `trace`; the other files do not mind. */
 static int put_text(int dir, const char *path, const char *text)
 {
-	int fd = openat(dir, path, O_WRONLY | O_CLOEXEC), ret = 0;
+	int fd = openat(dir, path, O_WRONLY | O_TRUNC | O_CLOEXEC), ret = 0;
 
 	if (fd < 0)
 		return -errno;

@@ -52,9 +52,10 @@ static int make_file(const char *dir)
 	return fd;
 }
 
+/* O_TRUNC is what empties the trace. */
 static void put(const char *file, const char *text)
 {
-	int fd = open(file, O_WRONLY | O_CLOEXEC);
+	int fd = open(file, O_WRONLY | O_TRUNC | O_CLOEXEC);
 
 	if (fd < 0 || write(fd, text, strlen(text)) < 0)
 		cannot(file);
