@@ -93,6 +93,7 @@ expect no-touch refault-pinned-page-truncate "ok 1"
 
 # Nothing is flushed: then the control says that the oracle sees nothing.
 expect no-fsync fsync-after-store "not ok 1 .* # broken: without any break 0 of 2"
+expect no-fsync fsync-after-cut-truncate "$plain" "flush: not ok"
 expect no-fsync fsync-after-punch "not ok 1 .* # broken: without any break 0 of 2"
 
 # Memory that is not DAX in its place.

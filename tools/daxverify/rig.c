@@ -168,6 +168,10 @@ enum dv_verdict dv_rig_act(struct dv_ctx *c, struct dv_rig *r,
 		snprintf(over, sizeof(over), "%s.new", r->path);
 		ret = dv_file_make(over, 1);
 	}
+	if (!ret && dv_action_has_pair(action->kind)) {
+		ret = dv_pair_make(r->path, r->npages, action->kind);
+		ret = ret == -EEXIST ? 0 : ret; /* made by then, for the inodes' order */
+	}
 	if (!ret)
 		ret = dv_actor_start(c, &r->actor, action, r->path, handler);
 	if (ret)

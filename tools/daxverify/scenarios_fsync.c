@@ -7,6 +7,7 @@
 #include "daxverify.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -113,6 +114,69 @@ static enum dv_verdict run_flush(struct dv_ctx *c)
 	return DV_OK;
 }
 
+/* Stores to two pages while another one is held. */
+static int store_beside(struct dv_ctx *c, struct dv_rig *r, ino_t *ino)
+{
+	static const struct dv_span stored = {0, STORE_PAGES, 1};
+	struct stat st;
+	int ret;
+
+	if (stat(r->path, &st))
+		return -errno;
+	*ino = st.st_ino;
+	ret = dv_trace_watch(&c->env->trace, st.st_ino);
+	return ret ? ret : dv_holder_do(&r->holder, DV_HOP_STORE, &stored);
+}
+
+static int fsync_path(struct dv_ctx *c, const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC), ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (!dv_sabotaged(c, DV_SAB_NO_FSYNC) && fsync(fd))
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+/* A wait that a signal ends has broken nothing: what was dirty must still be so. */
+static enum dv_verdict run_cut_short(struct dv_ctx *c)
+{
+	struct flushed f = {0};
+	struct dv_rig r;
+	enum dv_verdict v;
+	ino_t ino = 0;
+	int ret;
+
+	v = dv_rig_build(c, &r, DV_FILE_PAGES, &dv_one_page);
+	if (v != DV_OK)
+		return v;
+	ret = store_beside(c, &r, &ino);
+	if (ret)
+		return dv_broken(c, "cannot store to the file: %s", strerror(-ret));
+	v = dv_rig_act(c, &r, c->sc->action, DV_HANDLER_PLAIN);
+	if (v != DV_OK)
+		return v;
+	dv_rig_judge_wait(c, &r);
+	kill(r.actor.pid, SIGUSR1);
+	ret = dv_actor_wait(&r.actor, DV_WAKE_MS, DV_LIMIT_MS);
+	if (!ret)
+		ret = dv_rig_release(c, &r);
+	if (!ret)
+		ret = fsync_path(c, r.path);
+	if (!ret)
+		ret = dv_trace_flushed(&c->env->trace, ino, &f.pages, &f.events);
+	if (ret)
+		return dv_broken(c, "cannot watch the flushes of a file: %s",
+				 strerror(-ret));
+	dv_oracle(c, stored_pages_in(&f) == STORE_PAGES, DV_SYM_UNFLUSHED, "flush",
+		  "both stored pages are flushed",
+		  "%u of %d (%u dax_writeback_one events)", stored_pages_in(&f),
+		  STORE_PAGES, f.events);
+	return DV_OK;
+}
+
 static const struct dv_action zero_elsewhere = {"zero-range of pages 10 and 11",
 						DV_ACT_ZERO_RANGE, 10, 2};
 static const struct dv_action collapse_behind = {"collapse of pages 10 and 11",
@@ -159,6 +223,10 @@ static const struct dv_scenario scenarios[] = {
 	 .claim = "fsync flushes the stores made before a plain fallocate of a page that was there",
 	 .needs = NEEDS, .action = &allocate,
 	 .defect = &dv_fsync_skips, .run = run_flush, .arg = FSYNC_FLAG},
+	{.name = "fsync-after-cut-truncate",
+	 .claim = "fsync flushes the stores made before a truncate whose wait a signal cut short",
+	 .needs = NEEDS, .holder = "a page of the file vmspliced into a pipe",
+	 .state = DV_ST_MAPPED, .action = &dv_truncate_beyond, .run = run_cut_short},
 	{.name = "msync-after-store",
 	 .claim = "msync flushes the pages that were stored to through a mapping",
 	 .needs = NEEDS, .run = run_flush, .arg = MSYNC_FLAG},

@@ -35,7 +35,7 @@ static enum dv_verdict build(struct dv_ctx *c, struct dv_rig *r)
 	v = ret ? DV_OK : dv_rig_build(c, r, DV_FILE_PAGES, &dv_one_page);
 	if (v != DV_OK)
 		return v;
-	if (!ret && order == PINNED_LOWER)
+	if (order == PINNED_LOWER)
 		ret = dv_pair_make(path, DV_FILE_PAGES, c->sc->action->kind);
 	snprintf(other, sizeof(other), "%s.other", path);
 	if (!ret && c->sc->action->kind == DV_ACT_DEDUPE)
