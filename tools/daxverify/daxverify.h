@@ -76,7 +76,6 @@ enum dv_symptom {
 	DV_SYM_UNFLUSHED = 1 << 4,  /* stored pages that no flush reached */
 	DV_SYM_SPINS = 1 << 8,	    /* waits with the CPU busy, and signals do not end it */
 	DV_SYM_UNKILLABLE = 1 << 9, /* waits where SIGKILL does not end it */
-	DV_SYM_ERRNO_512 = 1 << 10, /* an errno that user space must never see */
 };
 
 /* What holds the page, and what has become of the mapping by then. */
@@ -293,6 +292,7 @@ void dv_judge_leftover(struct dv_ctx *c);
 /* runner.c */
 void dv_catch_stops(void);
 int dv_stopped(void); /* the signal that asked us to stop, or 0 */
+bool dv_hung(void);
 int dv_run_all(struct dv_env *env, const struct dv_scenario *const *scs, unsigned nr);
 /* judge.c */
 void dv_judge(const struct dv_scenario *sc, struct dv_result *r, enum dv_verdict ended);

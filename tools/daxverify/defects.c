@@ -31,8 +31,7 @@ const struct dv_defect dv_unmapped_busy_page = {
 		  "pages. It need not be of the same page.",
 	.reference = "dax_layout_busy_page_range() in fs/dax.c returns NULL when "
 		     "mapping_mapped() is false.",
-	.seen = "exit status 1 on 6.1 and 6.12, 0 on 6.16 and 7.3, on ext4 and xfs.",
-	/* That warning says itself that a page was given up while something held it. */
+	.seen = "the program exits with 1 on 6.1 and 6.12, with 0 on 7.3 (ext4, xfs).",
 	.core = DV_SYM_PASSED_PIN | DV_SYM_LEAK | DV_SYM_LOG,
 	.explains = DV_SYM_PASSED_PIN | DV_SYM_LEAK | DV_SYM_LOG,
 	.log_hint = "dax_disassociate_entry",
@@ -59,7 +58,7 @@ const struct dv_defect dv_lost_wakeup = {
 		     "free_zone_device_folio() in mm/memremap.c wakes at 0; but "
 		     "dax_busy_page() calls a page idle when its references are its "
 		     "mappings alone.",
-	.seen = "exit status 0 on 6.1 and 6.12, 1 on 6.16 and 7.3, on ext4 and xfs.",
+	.seen = "the program exits with 0 on 6.1 and 6.12, with 1 on 7.3 (ext4, xfs).",
 	.core = DV_SYM_ASLEEP,
 	.explains = DV_SYM_ASLEEP,
 };
@@ -84,7 +83,7 @@ const struct dv_defect dv_fsync_skips = {
 		"dax_writeback_mapping_range() finds no PAGECACHE_TAG_TOWRITE then. Came "
 		"with \"fs/dax: always remove DAX page-cache entries when breaking "
 		"layouts\".",
-	.seen = "exit status 0 on 6.1 and 6.12, 1 on 6.16 and 7.3, on ext4 and xfs.",
+	.seen = "the program exits with 0 on 6.1 and 6.12, with 1 on 7.3 (ext4, xfs).",
 	.core = DV_SYM_UNFLUSHED,
 	.explains = DV_SYM_UNFLUSHED,
 };
@@ -105,29 +104,9 @@ const struct dv_defect dv_reflink_spin = {
 	.reference =
 		"xfs_mmaplock_two_inodes_and_break_dax_layout() in fs/xfs/xfs_inode.c: "
 		"`goto again` without a wait for the second inode.",
-	.seen = "not run yet",
+	.seen = "the program exits with 1 on 6.1, 6.12 and 7.3: 100 % of a CPU.",
 	.core = DV_SYM_SPINS,
 	.explains = DV_SYM_SPINS | DV_SYM_UNKILLABLE,
-};
-
-const struct dv_defect dv_uring_erestartsys = {
-	.name = "uring-erestartsys",
-	.summary =
-		"An io_uring fallocate or ftruncate that waits for a pinned page and is "
-		"cancelled completes with -512, ERESTARTSYS, which is no errno of user "
-		"space.",
-	.claim = "A request that was cancelled completes with ECANCELED or EINTR.",
-	.symptom = "The completion's res is -512.",
-	.since = "Linux 5.6 (fallocate) and 6.9 (ftruncate), where io_uring got them.",
-	.fixed_by = NULL,
-	.advice = "Take -512 in a completion for EINTR.",
-	.reference =
-		"io_fallocate() in io_uring/sync.c and io_ftruncate() in "
-		"io_uring/truncate.c hand on what vfs_fallocate() and do_ftruncate() "
-		"return; reads and writes translate it.",
-	.seen = "not run yet",
-	.core = DV_SYM_ERRNO_512,
-	.explains = DV_SYM_ERRNO_512,
 };
 
 const struct dv_defect dv_unkillable_eviction = {
@@ -149,7 +128,7 @@ const struct dv_defect dv_unkillable_eviction = {
 	.reference =
 		"dax_break_layout_final() in fs/dax.c waits TASK_UNINTERRUPTIBLE; it "
 		"is called for ext4 and xfs when an inode is evicted.",
-	.seen = "not run yet",
+	.seen = "the program exits with 0 on 6.1 and 6.12, with 1 on 7.3 (ext4, xfs). Where the process exits in place of closing, it is there until the machine is restarted, and removing the folder of the file hangs as well.",
 	.core = DV_SYM_UNKILLABLE,
 	.explains = DV_SYM_UNKILLABLE,
 };
@@ -169,7 +148,7 @@ const struct dv_defect dv_swap_boot_skips = {
 	.advice = "Use EXT4_IOC_SWAP_BOOT on files that nobody has mapped or holds.",
 	.reference = "swap_inode_boot_loader() in fs/ext4/ioctl.c calls "
 		     "truncate_inode_pages() without ext4_break_layouts().",
-	.seen = "not run yet",
+	.seen = "the program exits with 1 on 6.1, 6.12 and 7.3, with warnings in the log. The old mapping goes on showing the block, which is another inode's by then.",
 	.core = DV_SYM_PASSED_PIN,
 	.explains = DV_SYM_PASSED_PIN | DV_SYM_LOG,
 	.log_hint = "dax_disassociate_entry truncate_folio_batch_exceptionals",
@@ -191,7 +170,7 @@ const struct dv_defect dv_swapext_skips = {
 		"Do not run xfs_fsr on DAX files while I/O on their pages is under way.",
 	.reference = "xfs_swap_extents() in fs/xfs/xfs_bmap_util.c flushes with "
 		     "truncate_pagecache_range() and never calls xfs_break_layouts().",
-	.seen = "not run yet",
+	.seen = "the program exits with 1 on 6.1, 6.12 and 7.3, with warnings in the log.",
 	.core = DV_SYM_PASSED_PIN,
 	.explains = DV_SYM_PASSED_PIN | DV_SYM_LOG,
 	.log_hint = "dax_disassociate_entry truncate_folio_batch_exceptionals",
@@ -214,16 +193,16 @@ const struct dv_defect dv_write_forgets = {
 	.reference = "dax_iomap_iter() in fs/dax.c calls invalidate_inode_pages2_range() "
 		     "for a write that goes to a new block, and that drops an entry "
 		     "whatever its page's count is.",
-	.seen = "not run yet",
+	.seen = "the program exits with 1 on 6.1, 6.12 and 7.3; nothing is logged.",
 	.core = DV_SYM_PASSED_PIN,
 	.explains = DV_SYM_PASSED_PIN | DV_SYM_LEAK | DV_SYM_LOG,
 	.log_hint = "dax_disassociate_entry truncate_folio_batch_exceptionals",
 };
 
 const struct dv_defect *const dv_defects[] = {
-	&dv_unmapped_busy_page, &dv_lost_wakeup,       &dv_fsync_skips,
-	&dv_reflink_spin,	&dv_uring_erestartsys, &dv_unkillable_eviction,
-	&dv_swap_boot_skips,	&dv_swapext_skips,     &dv_write_forgets,
+	&dv_unmapped_busy_page, &dv_lost_wakeup,	 &dv_fsync_skips,
+	&dv_reflink_spin,	&dv_unkillable_eviction, &dv_swap_boot_skips,
+	&dv_swapext_skips,	&dv_write_forgets,
 };
 const unsigned dv_ndefects = DV_COUNT(dv_defects);
 

@@ -253,7 +253,7 @@ static int verify(struct dv_env *env, const struct dv_scenario *const *scs, unsi
 		if (env->have & DV_NEED_TRACE)
 			dv_trace_close(&env->trace);
 	}
-	ret = dv_remove_tree(env->folder);
+	ret = dv_hung() ? -EBUSY : dv_remove_tree(env->folder);
 	if (ret)
 		fprintf(stderr, "daxverify: cannot remove %s: %s\n", env->folder,
 			strerror(-ret));

@@ -14,7 +14,6 @@ EMBED(dv_repro_unmapped_busy_page, "unmapped-busy-page");
 EMBED(dv_repro_lost_wakeup, "lost-wakeup-on-refault");
 EMBED(dv_repro_fsync_skips, "fsync-skips-after-break");
 EMBED(dv_repro_reflink_spin, "reflink-spin");
-EMBED(dv_repro_uring_erestartsys, "uring-erestartsys");
 EMBED(dv_repro_unkillable_eviction, "unkillable-eviction");
 EMBED(dv_repro_swap_boot, "swap-boot-skips-break");
 EMBED(dv_repro_swapext, "swapext-skips-break");
@@ -29,8 +28,6 @@ static const struct {
 	{&dv_lost_wakeup, dv_repro_lost_wakeup, dv_repro_lost_wakeup_end},
 	{&dv_fsync_skips, dv_repro_fsync_skips, dv_repro_fsync_skips_end},
 	{&dv_reflink_spin, dv_repro_reflink_spin, dv_repro_reflink_spin_end},
-	{&dv_uring_erestartsys, dv_repro_uring_erestartsys,
-	 dv_repro_uring_erestartsys_end},
 	{&dv_unkillable_eviction, dv_repro_unkillable_eviction,
 	 dv_repro_unkillable_eviction_end},
 	{&dv_swap_boot_skips, dv_repro_swap_boot, dv_repro_swap_boot_end},

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 static volatile sig_atomic_t stopped_by;
+static bool hung;
 
 static void on_stop(int sig)
 {
@@ -24,6 +25,12 @@ static void on_stop(int sig)
 int dv_stopped(void)
 {
 	return stopped_by;
+}
+
+/* A process that nothing ends is left; whoever touches its folder may hang, too. */
+bool dv_hung(void)
+{
+	return hung;
 }
 
 /* They are blocked but for the waits (dv_child_wait): none is missed in between. */
@@ -117,7 +124,10 @@ static enum dv_verdict clean_up(struct dv_ctx *c, pid_t pid, enum dv_verdict v)
 
 	if (ret && c->sc->needs & DV_NEED_DANGER) {
 		dv_judge_leftover(c); /* that is what the scenario is about */
-		v = DV_OK;
+		hung = true;
+		close(c->pipe_r);
+		close(c->tee_r);
+		return DV_OK;
 	} else if (ret) {
 		v = dv_broken(c, "a process of it can't be ended");
 	}
