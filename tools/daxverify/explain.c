@@ -102,6 +102,10 @@ int dv_print_reproducer(int argc, char **argv)
 	if (!d)
 		return EX_USAGE;
 	text = dv_reproducer(d, &len);
+	if (!text) {
+		fprintf(stderr, "daxverify: there is no program for %s\n", d->name);
+		return EX_UNAVAILABLE;
+	}
 	if (fwrite(text, 1, len, stdout) != len || fflush(stdout)) {
 		fprintf(stderr, "daxverify: cannot write: %s\n", strerror(errno));
 		return EX_IOERR;
