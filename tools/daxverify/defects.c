@@ -91,11 +91,12 @@ const struct dv_defect dv_fsync_skips = {
 const struct dv_defect dv_reflink_spin = {
 	.name = "reflink-spin",
 	.summary =
-		"A reflink or dedupe between two DAX files of which the one with the higher "
+		"A reflink, a dedupe or an exchange of two DAX files of which the one with the higher "
 		"inode number has a pinned page keeps a CPU busy until the page is let go, "
 		"and no signal ends it.",
-	.claim = "A reflink that has to wait for a pinned page sleeps, and a signal ends "
-		 "the wait.",
+	.claim =
+		"A reflink, dedupe or exchange that has to wait for a pinned page sleeps, and a signal ends "
+		"the wait.",
 	.symptom = "The task is in state R, uses a CPU, and survives SIGKILL until the "
 		   "page is let go. With the page in the lower-numbered file it sleeps.",
 	.since = "Linux 6.0, where xfs began to allow reflinks on DAX.",
@@ -104,7 +105,7 @@ const struct dv_defect dv_reflink_spin = {
 	.reference =
 		"xfs_mmaplock_two_inodes_and_break_dax_layout() in fs/xfs/xfs_inode.c: "
 		"`goto again` without a wait for the second inode.",
-	.seen = "the program exits with 1 on 6.1, 6.12 and 7.3: 100 % of a CPU.",
+	.seen = "the program exits with 1 on 6.1, 6.12 and 7.3: 100 % of a CPU. XFS_IOC_EXCHANGE_RANGE does the same on 7.3.",
 	.core = DV_SYM_SPINS,
 	.explains = DV_SYM_SPINS | DV_SYM_UNKILLABLE,
 };
