@@ -29,7 +29,7 @@
 
 static char path[2][4096];
 
-static void cannot(const char *what)
+static _Noreturn void cannot(const char *what)
 {
 	printf("could not be tried: %s: %s\n", what, strerror(errno));
 	unlink(path[0]);

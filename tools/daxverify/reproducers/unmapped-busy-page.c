@@ -25,7 +25,7 @@
 
 static char path[4096];
 
-static void cannot(const char *what)
+static _Noreturn void cannot(const char *what)
 {
 	printf("could not be tried: %s: %s\n", what, strerror(errno));
 	unlink(path);

@@ -29,7 +29,7 @@
 
 static char path[2][4096];
 
-static void cannot(const char *what)
+static _Noreturn void cannot(const char *what)
 {
 	printf("could not be tried: %s: %s\n", what, strerror(errno));
 	unlink(path[0]);
@@ -60,14 +60,20 @@ static int make_file(const char *dir, char name[4096])
 /* Where the file's first page lies on the device, 0 for nowhere. */
 static unsigned long long place(int fd)
 {
-	struct {
-		struct fiemap map;
-		struct fiemap_extent extent;
-	} x = {.map = {.fm_length = 4096, .fm_flags = FIEMAP_FLAG_SYNC, .fm_extent_count = 1}};
+	/* The list of extents is at the end of the struct, with room for one. */
+	struct fiemap *map = calloc(1, sizeof(*map) + sizeof(map->fm_extents[0]));
+	unsigned long long at;
 
-	if (ioctl(fd, FS_IOC_FIEMAP, &x))
+	if (!map)
+		cannot("memory");
+	map->fm_length = 4096;
+	map->fm_flags = FIEMAP_FLAG_SYNC;
+	map->fm_extent_count = 1;
+	if (ioctl(fd, FS_IOC_FIEMAP, map))
 		cannot("FS_IOC_FIEMAP");
-	return x.map.fm_mapped_extents ? x.extent.fe_physical : 0;
+	at = map->fm_mapped_extents ? map->fm_extents[0].fe_physical : 0;
+	free(map);
+	return at;
 }
 
 /* Has the child ended within so many milliseconds? */
