@@ -55,9 +55,25 @@ def expected(rules, name, fs):
     for rule in rules:
         if rule.get("fs") and fs not in rule["fs"]:
             continue
-        if any(fnmatch.fnmatchcase(name, glob) for glob in rule["scenarios"]):
+        if "verdict" in rule and names(rule, name):
             answer = (rule["verdict"], rule.get("defect"))
     return answer
+
+
+def names(rule, name):
+    return any(fnmatch.fnmatchcase(name, glob) for glob in rule["scenarios"])
+
+
+def expected_answer(rules, name):
+    """Of a cell of the pin matrix: the last rule that names it wins."""
+    answers = [rule["answer"] for rule in rules if "answer" in rule and names(rule, name)]
+    return (["accepted"] + answers)[-1]
+
+
+def check_answer(tap, label, scenario, want):
+    """Which of the answers that the claim allows it is."""
+    got = scenario.get("answer")
+    tap.line(got == want, f"{label}: {scenario['name']}: {want}", got != want and f"seen: {got}")
 
 
 class Tap:
@@ -104,6 +120,8 @@ def check_report(tap, expect, report):
     rules = expect["always"] + expect["series"][series]
     for scenario in report["scenarios"]:
         check_scenario(tap, label, scenario, expected(rules, scenario["name"], facts["fs"]))
+        if "pins" in scenario and scenario["verdict"] == "ok":
+            check_answer(tap, label, scenario, expected_answer(rules, scenario["name"]))
 
 
 def check_reproducer(tap, expect, status, release, fs, name):

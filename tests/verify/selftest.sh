@@ -3,10 +3,11 @@
 # Can the oracles of daxverify fail? Each run here has one mistake built in on purpose, and must
 # not come out ok. For a guest: needs DAX, root and nothing but a busybox shell. Prints TAP.
 #
-#   selftest.sh DAXVERIFY DIR
+#   selftest.sh DAXVERIFY DIR [DEVICE_DAX]
 
 daxverify=${1:-daxverify}
 dir=${2:-/mnt/pmem}
+device_dax=$3
 nr=0
 failed=0
 out=$(mktemp) || exit 1
@@ -32,12 +33,14 @@ expect()
 	sabotage="--sabotage $1"
 	[ "$1" = none ] && sabotage=
 	# shellcheck disable=SC2086
-	"$daxverify" --dir "$dir" --only "$2" --timeout "${limit:-30}" \
-		$dangerous $sabotage >"$out" 2>&1
+	"$daxverify" --dir "$dir" ${device_dax:+--device-dax "$device_dax"} --only "$2" \
+		--timeout "${limit:-30}" $dangerous $sabotage >"$out" 2>&1
 	good=1
 	grep -q "^$3" "$out" || good=0
 	[ -z "$4" ] || grep -A2 "$4" "$out" >/dev/null || good=0
 	[ -z "$(find "$dir" -name ".daxverify*")" ] || good=0
+	# Nor is a device left that was made for it.
+	[ -z "$(ls -d /sys/block/dm-* /sys/class/infiniband/* 2>/dev/null)" ] || good=0
 	result "$2, sabotage $1" $good
 }
 
@@ -104,8 +107,54 @@ expect no-dax uring-register-dax "$plain" "register: not ok"
 expect fake-warn map-sync-on-dax "$plain" "kernel log: not ok"
 expect fake-warn unmapped-pin-truncate-zero "$plain" "kernel log: not ok"
 
-# A scenario that does not end.
+# Holders of every kind, as above: a copy in place of the page, a page that is let go early, never.
+for holder in tee splice-unix splice-tcp direct-write uring-write process-vm msg-zerocopy send-zc; do
+	expect none "holders-$holder-truncate" "ok 1"
+	expect no-pin "holders-$holder-truncate" "not ok 1 .* # broken: .* held copies" "waits: not ok"
+	expect early-drain "holders-$holder-truncate" "$plain" "waits: not ok"
+done
+# What is read into the page stands in the file; a copy got it in its place.
+for holder in direct-read uring-read; do
+	expect none "holders-$holder-punch" "ok 1"
+	expect no-pin "holders-$holder-punch" "$plain" "file: not ok"
+	expect early-drain "holders-$holder-punch" "$plain" "waits: not ok"
+done
+expect no-drain holders-direct-write-truncate "$plain" "wakes: not ok"
+expect no-drain holders-process-vm-truncate "$plain" "wakes: not ok"
+expect no-drain holders-send-zc-truncate "$plain" "wakes: not ok"
+
+# The pin matrix: a copy is seen as one, other memory gets another answer, a pin that is left
+# behind is seen.
+for holder in vmsplice tee splice-unix splice-tcp direct-write direct-read uring-write uring-read \
+	process-vm msg-zerocopy send-zc uring-buffers; do
+	expect no-pin "pins-$holder-tmpfs" "$plain" "content: not ok"
+done
+for holder in vmsplice direct-write uring-read process-vm send-zc; do
+	expect early-drain "pins-$holder-anonymous" "$plain" "held: not ok"
+	expect no-drain "pins-$holder-fsdax" "$plain" "afterwards: not ok"
+done
+expect no-drain pins-rdma-devdax "$plain" "counted no more: not ok"
+expect early-drain pins-rdma-hugetlb "$plain" "counted: not ok"
+for holder in uring-buffers rdma xdp; do
+	expect none "pins-$holder-fsdax" "ok 1"
+	expect no-dax "pins-$holder-fsdax" "$plain" "answer: not ok"
+	expect keep-pin "pins-$holder-fsdax" "$plain" "afterwards: not ok"
+done
+for scenario in several-uring-anonymous several-uring-other-dax-file several-uring-copied \
+	several-uring-one-buffer several-rdma-anonymous several-rdma-copied several-xdp-anonymous \
+	several-xdp-other-dax-file; do
+	expect keep-pin "$scenario" "$plain" "its file: not ok"
+done
+expect keep-pin several-uring-other-dax-file "$plain" "the other file: not ok"
+expect keep-pin several-xdp-other-dax-file "$plain" "the other file: not ok"
+expect no-dax several-uring-anonymous "$plain" "counted: not ok"
+expect no-dax several-rdma-anonymous "$plain" "register: not ok"
+
+# A scenario that does not end, and some that are stopped while they hold: the runner lets go.
 limit=2
+for holder in direct-write uring-read process-vm splice-tcp; do
+	expect no-drain "holders-$holder-truncate" "not ok 1 .* # broken: did not end within 2 s"
+done
 expect hang map-sync-on-dax "not ok 1 .* # broken: did not end within 2 s"
 
 echo "1..$nr"

@@ -110,6 +110,27 @@ reproducer_of_what() { run 64 reproducer && says "usage"; }
 
 bad_option() { run 64 --no-such-option && says "no-such-option"; }
 no_dir() { run 64 && says "dir is missing"; }
+pins_table()
+{
+	run 0 --dir "$tmp/dir" --pins --json "$tmp/pins" && says "^vmsplice .* yes " &&
+	says "^ *fsdax *devdax *page-cache" && ! grep "^ok" "$tmp/out" && empty_dir &&
+	json "$tmp/pins" 'all(s["pins"] and s["memory"] for s in r["scenarios"])' &&
+	json "$tmp/pins" 'all(bool(s["answer"]) == (s["verdict"] == "ok") for s in r["scenarios"])' &&
+	json "$tmp/pins" '{"accepted"} == {s["answer"] for s in r["scenarios"] if s["pins"] == "vmsplice" and s["verdict"] == "ok"}'
+}
+
+pins_see_a_copy()
+{
+	run 1 --dir "$tmp/dir" --only pins-vmsplice-tmpfs --sabotage no-pin &&
+	says "^not ok 1 pins-vmsplice-tmpfs$" && says "a copy"
+}
+
+bad_device_dax()
+{
+	run 1 --dir "$tmp/dir" --only pins-tee-devdax --device-dax "$tmp/none" &&
+	says "# broken: cannot open $tmp/none"
+}
+
 missing_dir() { run 66 --dir "$tmp/none" && says "$tmp/none" && says "No such file"; }
 file_as_dir() { : >"$tmp/file" && run 66 --dir "$tmp/file" && says "Not a directory"; }
 bad_timeout() { run 64 --dir "$tmp/dir" --timeout soon && says "seconds"; }
@@ -227,6 +248,9 @@ check "--only, --skip and the plan" plan_fits
 check "--json FILE" report
 check "--json -" json_on_stdout
 check "--json with a relative path" relative_json
+check "--pins" pins_table
+check "a copy in place of a page" pins_see_a_copy
+check "--device-dax that is not there" bad_device_dax
 check "a scenario that hangs is ended" time_limit
 check "SIGINT leaves nothing" stopped INT 130
 check "SIGTERM leaves nothing" stopped TERM 143

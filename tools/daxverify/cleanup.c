@@ -60,14 +60,14 @@ static bool all_reaped(void)
 }
 
 /* 0 when no child is left, -EBUSY when one can't be got rid of. */
-int dv_end_children(pid_t group, const int pipes[2])
+int dv_end_children(pid_t group, const struct dv_ctx *c)
 {
 	int64_t begin = dv_now_ns();
-	unsigned i;
 
 	do {
-		for (i = 0; i < 2; i++)
-			dv_drain(pipes[i], NULL, 0, NULL);
+		dv_grip_release(c->grip, NULL, 0, NULL);
+		dv_drain(c->pipe_r, NULL, 0, NULL);
+		dv_drain(c->tee_r, NULL, 0, NULL);
 		kill(-group, SIGKILL);
 		kill(-group, SIGCONT);
 		if (all_reaped())

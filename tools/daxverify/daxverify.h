@@ -5,8 +5,8 @@
  * Who is who while a scenario runs:
  *
  * - The runner reads options, prints, and outlives everything. It never opens a file of
- *   the file system under test while a page may be pinned, and it keeps the read end of
- *   the pipes: whatever hangs, the runner can let the pages go.
+ *   the file system under test while a page may be pinned, and it keeps the far end of
+ *   whatever holds pages (hold.h): whatever hangs, the runner can let the pages go.
  * - The scenario is a child of the runner, one for each scenario, with a time limit. It
  *   stages the scenario and notes what each oracle saw in shared memory.
  * - The holder is a child of the scenario that maps a file and pins its pages (holder.c).
@@ -28,6 +28,8 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/types.h>
+
+#include "hold.h"
 
 #define DV_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define DV_COUNT(array)	     (sizeof(array) / sizeof((array)[0]))
@@ -109,6 +111,7 @@ enum dv_sabotage {
 	DV_SAB_CORRUPT_CANARY,
 	DV_SAB_FAKE_WARN,
 	DV_SAB_HANG,
+	DV_SAB_KEEP_PIN,
 };
 
 enum dv_action_kind {
@@ -178,6 +181,8 @@ struct dv_scenario {
 	 */
 	enum dv_verdict (*run)(struct dv_ctx *c);
 	int arg; /* for `run`, where one function serves several rows */
+	const struct dv_hold_ops *by; /* what holds (hold.h); NULL: vmsplice */
+	const struct dv_cell *cell;   /* of the pin matrix (pins.h), or NULL */
 };
 
 struct dv_oracle {
@@ -200,7 +205,8 @@ struct dv_result {
 	char log[DV_LOG_MAX][240];
 	unsigned nlog;
 	int64_t duration_ms;
-	bool hung; /* it left a process that nothing ends */
+	bool hung;	 /* it left a process that nothing ends */
+	char answer[32]; /* of the pin matrix: "accepted" or an errno; else empty */
 };
 
 struct dv_facts {
@@ -214,8 +220,8 @@ struct dv_facts {
 };
 
 struct dv_options {
-	const char *dir, *json, *only, *skip;
-	bool scratch, list, verbose, dangerous;
+	const char *dir, *json, *only, *skip, *device_dax;
+	bool scratch, list, verbose, dangerous, pins;
 	int timeout_s;
 	enum dv_sabotage sabotage;
 };
@@ -248,6 +254,7 @@ struct dv_actor_shm {
 
 struct dv_shm {
 	struct dv_result result;
+	struct dv_grip grip;
 	struct dv_actor_shm actors[DV_ACTORS_MAX];
 	_Atomic unsigned nactors;
 };
@@ -257,6 +264,7 @@ struct dv_ctx {
 	const struct dv_scenario *sc;
 	struct dv_result *res;
 	struct dv_shm *shm;
+	struct dv_grip *grip;  /* what holds pages, or may */
 	char folder[PATH_MAX]; /* this scenario's own */
 	int pipe_r, pipe_w;    /* pins go in here */
 	int tee_r, tee_w;      /* and here, when they are doubled */
@@ -286,7 +294,7 @@ const char *dv_verdict_name(enum dv_verdict v);
 
 /* cleanup.c */
 int dv_remove_tree(const char *path);
-int dv_end_children(pid_t group, const int pipes[2]);
+int dv_end_children(pid_t group, const struct dv_ctx *c);
 void dv_judge_leftover(struct dv_ctx *c);
 
 /* runner.c */
@@ -327,11 +335,12 @@ void dv_trace_close(struct dv_trace *t);
 struct dv_span {
 	unsigned first, count, stride;
 };
-enum dv_tag { DV_TAG_ORIGINAL = 1, DV_TAG_PROOF, DV_TAG_VICTIM };
+enum dv_tag { DV_TAG_ORIGINAL = 1, DV_TAG_PROOF, DV_TAG_VICTIM, DV_TAG_DEVICE };
 enum dv_page_is {
 	DV_PAGE_PROVEN,	  /* original, with the word stored after the pin */
 	DV_PAGE_ORIGINAL, /* original, without that word */
 	DV_PAGE_VICTIM,
+	DV_PAGE_DEVICE, /* what a slow device has on it (slow.c) */
 	DV_PAGE_ZERO,
 	DV_PAGE_OTHER,
 };
@@ -342,6 +351,7 @@ int dv_file_make_as(const char *path, unsigned npages, unsigned index);
 int dv_file_make_at(const char *path, unsigned npages, const struct dv_span *span);
 int dv_file_prove(const char *path, const struct dv_span *span);
 int dv_file_spoil(const char *path, unsigned page);
+void dv_page_prove(void *page, unsigned index);
 void dv_page_fill(void *page, enum dv_tag tag, unsigned index);
 enum dv_page_is dv_page_look(const void *page, unsigned index);
 int dv_write_all(int fd, const void *buf, size_t len, off_t at);
@@ -433,7 +443,7 @@ enum dv_hop {
 	DV_HOP_MAP,	 /* open and map the file */
 	DV_HOP_LOAD,	 /* read one byte of each page of the range */
 	DV_HOP_STORE,	 /* write the byte that is there already */
-	DV_HOP_PIN,	 /* vmsplice the range into the pipe */
+	DV_HOP_PIN,	 /* hold the range */
 	DV_HOP_DONTNEED, /* MADV_DONTNEED on the range */
 	DV_HOP_UNMAP,
 	DV_HOP_CLOSE,
@@ -446,9 +456,9 @@ struct dv_holder {
 struct dv_hold {
 	char path[PATH_MAX];
 	enum dv_state state;
-	bool sync, copy_only; /* copy_only: sabotage, put a copy into the pipe */
+	bool sync, copy_only; /* copy_only: sabotage, hold a copy */
 	unsigned npages;
-	int pipe_w;
+	struct dv_grip *grip;
 };
 int dv_holder_start(struct dv_holder *h, const struct dv_hold *hold);
 int dv_holder_do(struct dv_holder *h, enum dv_hop op, const struct dv_span *span);
@@ -463,7 +473,7 @@ struct dv_rig {
 	struct dv_holder holder, other;
 	struct dv_actor actor;
 	enum dv_seen seen;
-	uint8_t *content; /* what came out of the pipe */
+	uint8_t *content; /* what the held pages showed at their release */
 	size_t content_len;
 	int64_t release_ns;
 	bool released;
@@ -500,8 +510,8 @@ struct dv_group {
 extern const struct dv_group dv_group_map_sync, dv_group_pin, dv_group_evict,
 	dv_group_signal, dv_group_refault, dv_group_leak, dv_group_fsync, dv_group_uring,
 	dv_group_beside, dv_group_cancel, dv_group_own, dv_group_poison, dv_group_quiet,
-	dv_group_shared;
-#define DV_SCENARIOS_MAX 256
+	dv_group_shared, dv_group_pins, dv_group_several, dv_group_holders;
+#define DV_SCENARIOS_MAX 512
 unsigned dv_scenarios_all(const struct dv_scenario *out[DV_SCENARIOS_MAX]);
 
 #endif

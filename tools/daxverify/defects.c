@@ -63,6 +63,29 @@ const struct dv_defect dv_lost_wakeup = {
 	.explains = DV_SYM_ASLEEP,
 };
 
+const struct dv_defect dv_direct_io_lost_wakeup = {
+	.name = "lost-wakeup-after-direct-io",
+	.summary =
+		"Pages of FS DAX that were the buffer of O_DIRECT are put without a look at "
+		"who waits for them: the end of the I/O wakes no truncate and no punch.",
+	.claim = "A truncate or punch that waits for a page which is the buffer of O_DIRECT "
+		 "goes on when the I/O has ended.",
+	.symptom =
+		"The waiter is still asleep seconds after the I/O has ended; SIGSTOP and "
+		"SIGCONT make it look again, and it ends at once. Other holders wake it.",
+	.since = "Stable kernels 6.1 since the backport of \"block: Remove special-casing of "
+		 "compound pages\" (1b151e2435fc).",
+	.fixed_by = "Linux 6.3, where O_DIRECT pins its pages, and the end of a pin wakes",
+	.advice = "Do not truncate or punch while O_DIRECT I/O from or to the file's memory "
+		  "is under way. A waiter that is stuck is freed by SIGSTOP and SIGCONT.",
+	.reference = "__bio_release_pages() in block/bio.c lets the pages of a request go by "
+		     "folio_put_refs(), which knows nothing of DAX pages and wakes nobody; "
+		     "put_page() and unpin_user_page() do.",
+	.seen = "the program exits with 1 on 6.1, with 0 on 6.12 and 7.3 (ext4, xfs).",
+	.core = DV_SYM_ASLEEP,
+	.explains = DV_SYM_ASLEEP,
+};
+
 const struct dv_defect dv_fsync_skips = {
 	.name = "fsync-skips-after-break",
 	.summary =
@@ -201,9 +224,9 @@ const struct dv_defect dv_write_forgets = {
 };
 
 const struct dv_defect *const dv_defects[] = {
-	&dv_unmapped_busy_page, &dv_lost_wakeup,	 &dv_fsync_skips,
-	&dv_reflink_spin,	&dv_unkillable_eviction, &dv_swap_boot_skips,
-	&dv_swapext_skips,	&dv_write_forgets,
+	&dv_unmapped_busy_page,	 &dv_lost_wakeup,      &dv_direct_io_lost_wakeup,
+	&dv_fsync_skips,	 &dv_reflink_spin,     &dv_unkillable_eviction,
+	&dv_swap_boot_skips,	 &dv_swapext_skips,    &dv_write_forgets,
 };
 const unsigned dv_ndefects = DV_COUNT(dv_defects);
 

@@ -42,6 +42,14 @@ void dv_page_fill(void *page, enum dv_tag tag, unsigned index)
 	}
 }
 
+/* The word that is stored after the pin: see dv_file_prove(). */
+void dv_page_prove(void *page, unsigned index)
+{
+	uint64_t w = word(DV_TAG_PROOF, index, 0);
+
+	memcpy(page, &w, sizeof(w));
+}
+
 /* All words of the page from the given one on are the tag's. */
 static bool is_all(const void *page, enum dv_tag tag, unsigned index, unsigned from)
 {
@@ -77,6 +85,8 @@ enum dv_page_is dv_page_look(const void *page, unsigned index)
 	}
 	if (is_all(page, DV_TAG_VICTIM, 0, 0))
 		return DV_PAGE_VICTIM;
+	if (is_all(page, DV_TAG_DEVICE, 0, 0))
+		return DV_PAGE_DEVICE;
 	return is_zero(page) ? DV_PAGE_ZERO : DV_PAGE_OTHER;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The holder: a process that maps a file, pins pages of it by splicing them into a pipe,
+ * The holder: a process that maps a file, holds pages of it in one of the ways of hold.h,
  * and does to its mapping what the scenario says, step by step.
  */
 #include "daxverify.h"
@@ -67,23 +67,29 @@ static int do_touch(struct mapping *m, const struct step *s, bool store)
 	return 0;
 }
 
-/* All or nothing, and never asleep: a pipe that is too small is an error. */
+/* Sabotage: memory that says the same, and is not the file's. */
+static char *copy_of(const char *page)
+{
+	char *p = mmap(NULL, dv_page_size(), PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : memcpy(p, page, dv_page_size());
+}
+
 static int do_pin(struct mapping *m, const struct step *s)
 {
-	struct iovec iov = {.iov_len = dv_page_size()};
+	struct iovec iov[DV_HELD_PAGES_MAX];
 	unsigned i;
-	ssize_t n;
 
+	if (s->span.count > DV_HELD_PAGES_MAX)
+		return -E2BIG;
 	for (i = 0; i < s->span.count; i++) {
-		iov.iov_base = nth_page(m, s, i);
-		if (m->hold->copy_only)
-			n = write(m->hold->pipe_w, iov.iov_base, iov.iov_len);
-		else
-			n = vmsplice(m->hold->pipe_w, &iov, 1, SPLICE_F_NONBLOCK);
-		if (n != (ssize_t)iov.iov_len)
-			return n < 0 ? -errno : -EIO;
+		iov[i] = (struct iovec){nth_page(m, s, i), dv_page_size()};
+		if (m->hold->copy_only && !(iov[i].iov_base = copy_of(iov[i].iov_base)))
+			return -ENOMEM;
 	}
-	return 0;
+	m->hold->grip->file = m->fd;
+	return dv_grip_hold(m->hold->grip, iov, s->span.count);
 }
 
 static int do_step(struct mapping *m, const struct step *s)

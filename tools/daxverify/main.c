@@ -37,6 +37,8 @@ enum {
 	OPT_JSON,
 	OPT_LIST,
 	OPT_DANGEROUS,
+	OPT_PINS,
+	OPT_DEVICE_DAX,
 	OPT_SABOTAGE
 };
 
@@ -51,6 +53,10 @@ static const struct argp_option options[] = {
 	{"only", OPT_ONLY, "GLOB[,GLOB]", 0, "run these scenarios only", 0},
 	{"skip", OPT_SKIP, "GLOB[,GLOB]", 0, "run all but these", 0},
 	{"timeout", OPT_TIMEOUT, "SECONDS", 0, "limit for one scenario (default 60)", 0},
+	{"pins", OPT_PINS, NULL, 0,
+	 "only pins-*, and print who may pin what as a table in place of KTAP", 0},
+	{"device-dax", OPT_DEVICE_DAX, "DEVICE", 0,
+	 "a /dev/daxX.Y that may be overwritten, for scenarios that want one", 0},
 	{"verbose", 'v', NULL, 0, "say what each oracle saw, also where all is well", 0},
 	{"sabotage", OPT_SABOTAGE, "NAME", OPTION_HIDDEN, "self-test, see daxverify(1)",
 	 0},
@@ -63,6 +69,7 @@ static const char *const sabotages[] = {
 	[DV_SAB_NO_SIGNAL] = "no-signal", [DV_SAB_NO_FSYNC] = "no-fsync",
 	[DV_SAB_NO_DAX] = "no-dax",	  [DV_SAB_CORRUPT_CANARY] = "corrupt-canary",
 	[DV_SAB_FAKE_WARN] = "fake-warn", [DV_SAB_HANG] = "hang",
+	[DV_SAB_KEEP_PIN] = "keep-pin",
 };
 
 static enum dv_sabotage parse_sabotage(struct argp_state *state, const char *arg)
@@ -122,6 +129,12 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 	case OPT_TIMEOUT:
 		o->timeout_s = parse_seconds(state, arg);
 		return 0;
+	case OPT_PINS:
+		o->pins = true;
+		return 0;
+	case OPT_DEVICE_DAX:
+		o->device_dax = arg;
+		return 0;
 	case OPT_SABOTAGE:
 		o->sabotage = parse_sabotage(state, arg);
 		return 0;
@@ -154,6 +167,8 @@ static unsigned choose(const struct dv_options *o, const struct dv_scenario **sc
 
 	for (i = 0; i < nr; i++) {
 		if (o->only && !matches(scs[i]->name, o->only))
+			continue;
+		if (o->pins && !scs[i]->cell)
 			continue;
 		if (o->skip && matches(scs[i]->name, o->skip))
 			continue;

@@ -2,6 +2,8 @@
 /* The report as JSON: everything that the KTAP lines say, and what they leave out. */
 #include "daxverify.h"
 
+#include "pins.h"
+
 #include <json.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +49,15 @@ static struct json_object *oracles_json(const struct dv_result *r)
 	return list;
 }
 
+/* Of the pin matrix: its row and its column. */
+static void put_cell(struct json_object *o, const struct dv_scenario *sc)
+{
+	if (!sc->cell)
+		return;
+	put_str(o, "pins", sc->by->name);
+	put_str(o, "memory", dv_memory_names[sc->cell->memory]);
+}
+
 struct json_object *dv_json_result(const struct dv_scenario *sc,
 				   const struct dv_result *r)
 {
@@ -58,6 +69,9 @@ struct json_object *dv_json_result(const struct dv_scenario *sc,
 	put_str(o, "verdict", r->hung ? "hang" : dv_verdict_name(r->verdict));
 	put_str(o, "defect", r->defect ? r->defect->name : NULL);
 	put_str(o, "reason", r->reason);
+	put_cell(o, sc);
+	if (sc->cell)
+		put_str(o, "answer", r->answer);
 	put(o, "oracles", oracles_json(r));
 	put_int(o, "duration_ms", r->duration_ms);
 	for (i = 0; i < r->nlog; i++)
@@ -139,6 +153,7 @@ struct json_object *dv_json_list(const struct dv_scenario *const *scs, unsigned 
 		put_str(o, "defect", scs[i]->defect ? scs[i]->defect->name : NULL);
 		put_bool(o, "scratch", scs[i]->needs & DV_NEED_SCRATCH);
 		put_bool(o, "dangerous", scs[i]->needs & DV_NEED_DANGER);
+		put_cell(o, scs[i]);
 		json_object_array_add(list, o);
 	}
 	put(root, "scenarios", list);

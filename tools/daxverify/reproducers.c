@@ -12,6 +12,7 @@
 
 EMBED(dv_repro_unmapped_busy_page, "unmapped-busy-page");
 EMBED(dv_repro_lost_wakeup, "lost-wakeup-on-refault");
+EMBED(dv_repro_direct_io, "lost-wakeup-after-direct-io");
 EMBED(dv_repro_fsync_skips, "fsync-skips-after-break");
 EMBED(dv_repro_reflink_spin, "reflink-spin");
 EMBED(dv_repro_unkillable_eviction, "unkillable-eviction");
@@ -26,6 +27,7 @@ static const struct {
 	{&dv_unmapped_busy_page, dv_repro_unmapped_busy_page,
 	 dv_repro_unmapped_busy_page_end},
 	{&dv_lost_wakeup, dv_repro_lost_wakeup, dv_repro_lost_wakeup_end},
+	{&dv_direct_io_lost_wakeup, dv_repro_direct_io, dv_repro_direct_io_end},
 	{&dv_fsync_skips, dv_repro_fsync_skips, dv_repro_fsync_skips_end},
 	{&dv_reflink_spin, dv_repro_reflink_spin, dv_repro_reflink_spin_end},
 	{&dv_unkillable_eviction, dv_repro_unkillable_eviction,

@@ -26,7 +26,7 @@ static const enum dv_hop steps[][8] = {
 
 static const char *const step_names[] = {
 	[DV_HOP_MAP] = "map the file",	      [DV_HOP_LOAD] = "load from the page",
-	[DV_HOP_STORE] = "store to the page", [DV_HOP_PIN] = "vmsplice the page",
+	[DV_HOP_STORE] = "store to the page", [DV_HOP_PIN] = "hold the page",
 	[DV_HOP_DONTNEED] = "MADV_DONTNEED",  [DV_HOP_UNMAP] = "munmap",
 	[DV_HOP_CLOSE] = "close the file",    [DV_HOP_QUIT] = "quit",
 };
@@ -59,6 +59,9 @@ static enum dv_verdict run_steps(struct dv_ctx *c, struct dv_rig *r)
 
 	for (op = steps[r->state]; *op != DV_HOP_QUIT; op++) {
 		ret = dv_holder_do(&r->holder, *op, &r->span);
+		if (ret && *op == DV_HOP_PIN)
+			return dv_broken(c, "%s could not hold the page: %s",
+					 c->grip->by->words, strerror(-ret));
 		if (ret)
 			return dv_broken(c, "the holder could not %s: %s",
 					 step_names[*op], strerror(-ret));
@@ -89,9 +92,9 @@ static enum dv_verdict check_pin(struct dv_ctx *c, struct dv_rig *r)
 	int ret;
 
 	if (!dv_rig_held(c, r))
-		return dv_broken(c, "the pipe does not hold the %u pages spliced into it",
-				 r->span.count);
-	/* After the pin, so that the pipe shows it only if it holds the page itself. */
+		return dv_broken(c, "the %u pages are not in %s", r->span.count,
+				 c->grip->by->place);
+	/* After the pin: what is shown has it only if the page itself is held. */
 	ret = r->state == DV_ST_HOLE ? 0 : dv_file_prove(r->pinned, &r->span);
 	if (!ret && dv_sabotaged(c, DV_SAB_CORRUPT_CANARY))
 		ret = dv_file_spoil(r->pinned, r->span.first);
@@ -101,14 +104,14 @@ static enum dv_verdict check_pin(struct dv_ctx *c, struct dv_rig *r)
 
 /*
  * Make the file, start the holder and take it to the scenario's state. On DV_OK the pages
- * are pinned: the pipe holds them.
+ * are held.
  */
 enum dv_verdict dv_rig_build(struct dv_ctx *c, struct dv_rig *r, unsigned npages,
 			     const struct dv_span *span)
 {
 	struct dv_hold hold = {.state = c->sc->state,
 			       .npages = npages,
-			       .pipe_w = c->pipe_w,
+			       .grip = c->grip,
 			       .sync = c->env->facts.map_sync,
 			       .copy_only = dv_sabotaged(c, DV_SAB_NO_PIN)};
 	enum dv_verdict v;
@@ -135,10 +138,10 @@ enum dv_verdict dv_rig_build(struct dv_ctx *c, struct dv_rig *r, unsigned npages
 	return v == DV_OK ? check_pin(c, r) : v;
 }
 
-/* The pipe still has every byte: what was pinned is pinned. */
+/* What was held is held. */
 bool dv_rig_held(struct dv_ctx *c, const struct dv_rig *r)
 {
-	return dv_pipe_fill(c->pipe_r) == (int)(r->span.count * dv_page_size());
+	return c->grip->held == r->span.count * dv_page_size() && c->grip->by->held(c->grip);
 }
 
 /* Let the pages go, keeping what they showed. */
@@ -149,8 +152,8 @@ int dv_rig_release(struct dv_ctx *c, struct dv_rig *r)
 	if (r->released)
 		return 0;
 	r->release_ns = dv_now_ns();
-	ret = dv_drain(c->pipe_r, r->content, r->span.count * dv_page_size(),
-		       &r->content_len);
+	ret = dv_grip_release(c->grip, r->content, r->span.count * dv_page_size(),
+			      &r->content_len);
 	r->released = !ret;
 	return ret;
 }

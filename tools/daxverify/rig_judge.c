@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The oracles on a rig: time and state, content of the pipe, content of the file. */
+/* The oracles on a rig: time and state, content of what was held, content of the file. */
 #include "daxverify.h"
 
 #include <fcntl.h>
@@ -36,9 +36,9 @@ static void judge_early_end(struct dv_ctx *c, struct dv_rig *r, const char *expe
 	char end[128];
 
 	describe_end(&r->actor, end, sizeof(end));
-	dv_oracle(c, false, symptom, "waits", expected, "%s at once, %s", end,
-		  held ? "with the page still in the pipe"
-		       : "but nothing was held by then");
+	dv_oracle(c, false, symptom, "waits", expected, "%s at once, %s%s", end,
+		  held ? "with the page still in " : "but nothing was held by then",
+		  held ? c->grip->by->place : "");
 }
 
 /* The action must be asleep as long as the page is held. */
@@ -74,8 +74,9 @@ void dv_rig_judge_pass(struct dv_ctx *c, struct dv_rig *r)
 	else
 		describe_sleep(&r->actor, text, sizeof(text));
 	dv_oracle(c, done && held && r->actor.shm->ret >= 0, DV_SYM_NONE, "does not wait",
-		  "ends with success while the page is held", "%s, %s", text,
-		  held ? "with the page in the pipe" : "but nothing was held by then");
+		  "ends with success while the page is held", "%s, %s%s", text,
+		  held ? "with the page in " : "but nothing was held by then",
+		  held ? c->grip->by->place : "");
 }
 
 /* Whether it waits is the file system's own affair; that it goes on is not. */
@@ -136,8 +137,9 @@ void dv_rig_judge_wake(struct dv_ctx *c, struct dv_rig *r)
 }
 
 /*
- * What came out of the pipe. Copies in place of pages mean that nothing was pinned: then
- * the other oracles said nothing about the kernel, and the scenario is broken.
+ * What the held pages showed when they were let go. Copies in place of pages mean that
+ * nothing was pinned: then the other oracles said nothing about the kernel, and the
+ * scenario is broken.
  */
 enum dv_verdict dv_rig_judge_content(struct dv_ctx *c, struct dv_rig *r)
 {
@@ -152,7 +154,10 @@ enum dv_verdict dv_rig_judge_content(struct dv_ctx *c, struct dv_rig *r)
 	if (kinds[DV_PAGE_ORIGINAL])
 		return dv_broken(
 			c,
-			"the pipe held copies, not the file's pages: nothing was pinned");
+			"%s held copies, not the file's pages: nothing was pinned",
+			c->grip->by->place);
+	if (!c->grip->by->shows)
+		return DV_OK;
 	want = r->state == DV_ST_HOLE ? kinds[DV_PAGE_ZERO] : kinds[DV_PAGE_PROVEN];
 	ok = want == r->span.count;
 	dv_oracle(c, ok, passed ? DV_SYM_LEAK : DV_SYM_NONE, "pipe",
@@ -216,7 +221,8 @@ static unsigned effect(const struct dv_action *a, unsigned n, int map[FILE_PAGES
 	}
 }
 
-static bool page_fits(const struct dv_rig *r, const uint8_t *page, int want)
+static bool page_fits(struct dv_ctx *c, const struct dv_rig *r, const uint8_t *page,
+		      int want)
 {
 	enum dv_page_is is = dv_page_look(page, want == ZEROES ? 0 : (unsigned)want);
 	bool pinned = want >= (int)r->span.first && r->state != DV_ST_OTHER_FILE &&
@@ -224,6 +230,8 @@ static bool page_fits(const struct dv_rig *r, const uint8_t *page, int want)
 
 	if (want == ZEROES || r->state == DV_ST_HOLE)
 		return is == DV_PAGE_ZERO;
+	if (pinned && c->grip->by->into)
+		return is == DV_PAGE_DEVICE;
 	return is == (pinned ? DV_PAGE_PROVEN : DV_PAGE_ORIGINAL);
 }
 
@@ -243,7 +251,7 @@ void dv_rig_judge_file(struct dv_ctx *c, struct dv_rig *r, const char *name,
 	} else {
 		for (i = 0; i < n && i < FILE_PAGES_MAX; i++) {
 			if (dv_read_all(fd, buf, page, (off_t)(i * page)) ||
-			    !page_fits(r, buf, map[i]))
+			    !page_fits(c, r, buf, map[i]))
 				wrong++;
 		}
 		dv_oracle(c, !wrong && st.st_size == (off_t)(n * page), DV_SYM_NONE, name,

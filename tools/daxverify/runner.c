@@ -2,6 +2,8 @@
 /* Runs scenarios one after the other, each in a child with a limit. */
 #include "daxverify.h"
 
+#include "pins.h"
+
 #include <fcntl.h>
 #include <json.h>
 #include <signal.h>
@@ -91,6 +93,8 @@ static void hang(struct dv_ctx *c)
 
 static void scenario_main(struct dv_ctx *c)
 {
+	enum dv_verdict v;
+
 	setpgid(0, 0);
 	if (mkdir(c->folder, 0700)) {
 		dv_broken(c, "cannot make %s: %s", c->folder, strerror(errno));
@@ -100,7 +104,11 @@ static void scenario_main(struct dv_ctx *c)
 		dv_kmsg_write("a line that the kernel log oracle must see");
 	if (dv_sabotaged(c, DV_SAB_HANG))
 		hang(c);
-	_exit((int)c->sc->run(c));
+	v = c->sc->run(c);
+	/* A thread of this process may be in a call that ends with the release alone. */
+	if (c->grip->pid == getpid())
+		dv_grip_release(c->grip, NULL, 0, NULL);
+	_exit((int)v);
 }
 
 /* How the scenario's process ended, with a reason where it did not end by itself. */
@@ -118,9 +126,8 @@ static enum dv_verdict how_it_ended(struct dv_ctx *c, int ret, int status)
 /* Leave nothing. What can't be undone makes the verdict, unless there is a worse one. */
 static enum dv_verdict clean_up(struct dv_ctx *c, pid_t pid, enum dv_verdict v)
 {
-	const int pipes[2] = {c->pipe_r, c->tee_r};
 	const struct dv_facts *f = &c->env->facts;
-	int ret = dv_end_children(pid, pipes);
+	int ret = dv_end_children(pid, c);
 
 	if (ret && c->sc->needs & DV_NEED_DANGER) {
 		dv_judge_leftover(c); /* that is what the scenario is about */
@@ -144,6 +151,7 @@ static enum dv_verdict clean_up(struct dv_ctx *c, pid_t pid, enum dv_verdict v)
 	ret = dv_remove_tree(c->folder);
 	if (ret)
 		v = dv_broken(c, "cannot remove %s: %s", c->folder, strerror(-ret));
+	dv_grip_close(c->grip);
 	close(c->pipe_r);
 	close(c->tee_r);
 	return v;
@@ -166,21 +174,33 @@ static int set_up(struct dv_ctx *c)
 	return 0;
 }
 
+static void close_all(struct dv_ctx *c)
+{
+	close(c->pipe_r);
+	close(c->pipe_w);
+	close(c->tee_r);
+	close(c->tee_w);
+}
+
 static enum dv_verdict run_child(struct dv_ctx *c)
 {
+	const int pipes[2] = {c->pipe_r, c->pipe_w}, tees[2] = {c->tee_r, c->tee_w};
 	enum dv_verdict v;
 	int ret, status = 0;
 	pid_t pid;
 
-	ret = set_up(c);
-	if (ret)
-		return dv_broken(c, "cannot set up: %s", strerror(-ret));
+	ret = dv_grip_open(c->grip, c->sc->by ? c->sc->by : &dv_by_vmsplice, pipes, tees);
+	if (ret) {
+		close_all(c);
+		return dv_skip(c, "%s", c->grip->why);
+	}
 	pid = dv_child_fork();
 	if (pid == 0)
 		scenario_main(c);
 	close(c->pipe_w);
 	close(c->tee_w);
 	if (pid < 0) {
+		dv_grip_close(c->grip);
 		close(c->pipe_r);
 		close(c->tee_r);
 		return dv_broken(c, "cannot fork: %s", strerror(errno));
@@ -196,7 +216,11 @@ static enum dv_verdict run_child(struct dv_ctx *c)
 static void run_one(const struct dv_env *env, const struct dv_scenario *sc,
 		    struct dv_shm *shm)
 {
-	struct dv_ctx c = {.env = env, .sc = sc, .shm = shm, .res = &shm->result};
+	struct dv_ctx c = {.env = env,
+			   .sc = sc,
+			   .shm = shm,
+			   .res = &shm->result,
+			   .grip = &shm->grip};
 	const char *missing = dv_missing(env, sc->needs);
 	int64_t begin = dv_now_ns();
 	enum dv_verdict v;
@@ -211,7 +235,7 @@ static void run_one(const struct dv_env *env, const struct dv_scenario *sc,
 		fprintf(stderr, "daxverify: cannot reset WARN_ONCE: %s\n",
 			strerror(errno));
 	kmsg = dv_kmsg_mark();
-	v = run_child(&c);
+	v = set_up(&c) ? dv_broken(&c, "cannot set up: %s", strerror(errno)) : run_child(&c);
 	dv_kmsg_collect(kmsg, c.res);
 	c.res->duration_ms = (dv_now_ns() - begin) / 1000000;
 	dv_judge(sc, c.res, v);
@@ -238,8 +262,10 @@ static int write_report(const struct dv_env *env, struct json_object *list)
 int dv_run_all(struct dv_env *env, const struct dv_scenario *const *scs, unsigned nr)
 {
 	bool json_only = env->opt.json && strcmp(env->opt.json, "-") == 0;
+	struct dv_pins_table *pins = env->opt.pins ? dv_pins_table_new() : NULL;
 	struct json_object *list = json_object_new_array();
 	unsigned count[DV_BROKEN + 1] = {0}, i;
+	bool quiet;
 	struct dv_shm *shm = mmap(NULL, sizeof(*shm), PROT_READ | PROT_WRITE,
 				  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
@@ -247,21 +273,27 @@ int dv_run_all(struct dv_env *env, const struct dv_scenario *const *scs, unsigne
 		fprintf(stderr, "daxverify: out of memory\n");
 		return 1;
 	}
-	if (!json_only)
+	quiet = json_only || pins;
+	if (!quiet)
 		dv_ktap_begin(nr);
 	for (i = 0; i < nr && !stopped_by; i++) {
-		if (!json_only)
+		if (!quiet)
 			dv_ktap_start(scs[i]);
 		run_one(env, scs[i], shm);
 		if (stopped_by)
 			break;
 		count[shm->result.verdict]++;
-		if (!json_only)
+		if (!quiet)
 			dv_ktap_result(i + 1, scs[i], &shm->result, env->opt.verbose);
+		if (pins)
+			dv_pins_table_add(pins, scs[i], &shm->result);
 		json_object_array_add(list, dv_json_result(scs[i], &shm->result));
 	}
 	munmap(shm, sizeof(*shm));
-	if (stopped_by && !json_only)
+	if (pins && !json_only)
+		dv_pins_table_print(pins);
+	free(pins);
+	if (stopped_by && !quiet)
 		printf("Bail out! stopped by signal %d\n", stopped_by);
 	if (stopped_by || !env->opt.json)
 		json_object_put(list);

@@ -8,7 +8,8 @@ unsigned dv_scenarios_all(const struct dv_scenario *out[DV_SCENARIOS_MAX])
 		&dv_group_map_sync, &dv_group_uring,   &dv_group_fsync, &dv_group_pin,
 		&dv_group_beside,   &dv_group_cancel,  &dv_group_quiet, &dv_group_signal,
 		&dv_group_refault,  &dv_group_shared,  &dv_group_own,	&dv_group_evict,
-		&dv_group_leak,	    &dv_group_poison,
+		&dv_group_leak,	    &dv_group_poison,  &dv_group_pins,	&dv_group_several,
+		&dv_group_holders,
 	};
 	unsigned g, i, n = 0;
 

@@ -127,7 +127,7 @@ static enum dv_verdict build_shared(struct dv_ctx *c, struct dv_rig *r,
 	static struct dv_extents x;
 	struct dv_hold hold = {.state = DV_ST_READONLY,
 			       .npages = DV_FILE_PAGES,
-			       .pipe_w = c->pipe_w,
+			       .grip = c->grip,
 			       .copy_only = dv_sabotaged(c, DV_SAB_NO_PIN)};
 	static const enum dv_hop steps[] = {DV_HOP_MAP, DV_HOP_LOAD, DV_HOP_PIN};
 	unsigned i;

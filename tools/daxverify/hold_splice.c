@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Pages that went from a pipe on into a socket, by splice(2): they wait in its queue. */
+#include "daxverify.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static int open_unix(struct dv_grip *g)
+{
+	int sv[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) ||
+	    fcntl(sv[0], F_SETFL, O_NONBLOCK))
+		return dv_grip_lacks(g, -errno, "cannot make a pair of sockets");
+	g->out = sv[0];
+	g->in = sv[1];
+	return 0;
+}
+
+static int open_tcp(struct dv_grip *g)
+{
+	int ret = dv_tcp_pair(&g->in, &g->out);
+
+	return ret ? dv_grip_lacks(g, ret, "no TCP over the loopback device: is it up?")
+		   : 0;
+}
+
+static void close_ends(struct dv_grip *g)
+{
+	close(g->in);
+	close(g->out);
+}
+
+/* By way of a pipe of our own, page by page: it need not hold more than one. */
+static int hold(struct dv_grip *g, const struct iovec *iov, unsigned nr)
+{
+	unsigned i;
+	ssize_t n;
+	int p[2], ret = 0;
+
+	if (g->by == &dv_by_splice_tcp) {
+		ret = dv_tcp_fill(g->in, &g->before);
+		if (ret)
+			return ret;
+	}
+	if (pipe2(p, O_CLOEXEC))
+		return -errno;
+	for (i = 0; i < nr && !ret; i++) {
+		n = vmsplice(p[1], &iov[i], 1, SPLICE_F_NONBLOCK);
+		if (n == (ssize_t)iov[i].iov_len)
+			n = splice(p[0], NULL, g->in, NULL, iov[i].iov_len,
+				   SPLICE_F_NONBLOCK);
+		if (n != (ssize_t)iov[i].iov_len)
+			ret = n < 0 ? -errno : -EIO;
+	}
+	close(p[0]);
+	close(p[1]);
+	return ret;
+}
+
+static bool held_unix(const struct dv_grip *g)
+{
+	int n = 0;
+
+	return g->held && ioctl(g->out, FIONREAD, &n) == 0 && n >= (int)g->held;
+}
+
+static bool held_tcp(const struct dv_grip *g)
+{
+	return g->held && dv_tcp_unsent(g->in) >= g->held;
+}
+
+static int release(struct dv_grip *g, void *buf, size_t len, size_t *got)
+{
+	*got = 0;
+	return g->held ? dv_stream_drain(g->out, g->before, g->held, buf, len, got) : 0;
+}
+
+const struct dv_hold_ops dv_by_splice_unix = {
+	.name = "splice-unix",
+	.words = "splice into a unix socket",
+	.place = "the socket",
+	.shows = true,
+	.open = open_unix,
+	.hold = hold,
+	.held = held_unix,
+	.release = release,
+	.close = close_ends,
+};
+
+const struct dv_hold_ops dv_by_splice_tcp = {
+	.name = "splice-tcp",
+	.words = "splice into a TCP socket",
+	.place = "the socket",
+	.shows = true,
+	.open = open_tcp,
+	.hold = hold,
+	.held = held_tcp,
+	.release = release,
+	.close = close_ends,
+};
