@@ -21,7 +21,7 @@ from unittest import mock
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools/daxlab"))
 
-from daxlab import (apt, cache, cli, closure, cpio, guest, image, kernels,  # noqa: E402
+from daxlab import (apt, cache, cli, closure, cpio, guest, holders, image, kernels,  # noqa: E402
                     ktap, lab, matrix, modules, pmem, powercut, qemu, table, vmlinux)
 from daxlab.errors import EXIT_LAB, LabError  # noqa: E402
 
@@ -181,7 +181,7 @@ class Series(Case):
         return kernels.Store(self.cache, FakeApt(names))
 
     def cached(self, series, release):
-        folder = self.cache.root / "kernels" / release
+        folder = self.cache.root / kernels.FOLDER / release
         folder.mkdir(parents=True)
         (folder / "facts.json").write_text(json.dumps(
             {"series": series, "release": release, "key": release, "modules": True}))
@@ -586,6 +586,55 @@ def all_verdicts():
     two = report("6.12.3-amd64", "xfs", ("ok-one", "ok"), ("defect-one", "ok"))
     return {"run": {"accelerator": "tcg", "qemu": "7.2", "date": "2026-01-01T00:00:00Z"},
             "reports": [one, two]}
+
+
+def with_pins(kernel, *cells):
+    """A report with (holder, memory, verdict, answer)."""
+    made = report(kernel, "ext4", *(("pins-%s-%s" % (holder, memory), verdict)
+                                    for holder, memory, verdict, _ in cells))
+    for scenario, (holder, memory, _, answer) in zip(made["scenarios"], cells):
+        scenario.update(pins=holder, memory=memory, answer=answer)
+    return made
+
+
+class PinMatrix(Case):
+    def table(self):
+        return table.Table({"reports": [
+            with_pins("6.1", ("pipe", "dax", "ok", "accepted"), ("ring", "dax", "ok", "EFAULT"),
+                      ("pipe", "anon", "skip", None), ("ring", "anon", "not ok", "accepted")),
+            with_pins("6.12", ("pipe", "dax", "ok", "accepted"), ("ring", "dax", "ok", "EPERM"),
+                      ("pipe", "anon", "ok", "accepted"), ("ring", "anon", "ok", "accepted"))]})
+
+    def test_cells(self):
+        text = self.table().terminal().split("who may pin what")[1]
+        lines = [line.split() for line in text.splitlines()]
+        rows = {words[0]: words[1:] for words in lines if len(words) == 3}
+        self.assertEqual(rows["pipe"], ["yes", "yes"])
+        self.assertEqual(rows["ring"], ["*", "*"])
+        self.assertIn("ring of dax: EFAULT on 6.1; EPERM on 6.12", text)
+
+    def test_what_failed_has_a_row_of_the_table_as_well(self):
+        text = self.table().terminal().split("who may pin what")[0]
+        self.assertIn("pins-ring-anon", text)
+        self.assertNotIn("pins-pipe-dax", text)
+        self.assertFalse(self.table().as_claimed())
+
+    def test_what_was_not_tried_is_counted(self):
+        self.assertIn("skip pins-pipe-anon on 6.1", self.table().terminal())
+
+    def test_markdown(self):
+        self.assertIn("| `ring` | \\* | \\* |", self.table().markdown())
+
+    def test_none(self):
+        text = table.Table(all_verdicts())
+        self.assertNotIn("who may pin", (text.terminal() + text.markdown()).lower())
+
+
+class Holders(Case):
+    def test_guest_has_them_only_when_asked(self):
+        words = holders.devices(2)
+        self.assertIn("memory-backend-ram,id=mem2,size=66M", words)
+        self.assertEqual(dict(holders.environment())["DEVDAX"], holders.DEVDAX)
 
 
 class TableOfResults(Case):

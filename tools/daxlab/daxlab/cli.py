@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 
-from . import listing, matrix, pmem, powercut, progress, qemu, run
+from . import holders, listing, matrix, pmem, powercut, progress, qemu, run
 from .cache import default_root
 from .errors import EXIT_INTERRUPTED, EXIT_LAB, Interrupted, LabError
 
@@ -91,6 +91,9 @@ def _add_guest(parser, fs_help, pmem_help):
                         help="set a variable for the command")
     parser.add_argument("--size", type=int, default=1024, metavar="MIB",
                         help="persistent memory (%(default)s)")
+    parser.add_argument("--holders", action="store_true",
+                        help="have what daxverify holds memory with: huge pages, RDMA, and a "
+                        "device DAX at %s" % holders.DEVDAX)
     parser.add_argument("--memory", type=_number(256), default=2048, metavar="MIB",
                         help="other memory (%(default)s)")
     _add_refresh(parser)

@@ -5,7 +5,7 @@ import shlex
 import signal
 import time
 
-from . import image, pmem, progress, qemu
+from . import holders, image, pmem, progress, qemu
 from .errors import (EXIT_KILLED, EXIT_LAB, EXIT_LIMIT, EXIT_PANIC, Interrupted, LabError)
 
 POLL_S = 0.03
@@ -29,7 +29,7 @@ class Job:
     def __init__(self, kernel, fs="ext4", command=(), with_files=(), share=None, env=(),
                  timeout_s=300, size_mib=1024, memory_mib=2048, media=None,
                  keep_media=False, on_stdout=None, on_stderr=None, console=None, dmesg=None,
-                 shell=False, fsck=False, kind=pmem.DEFAULT):
+                 shell=False, fsck=False, kind=pmem.DEFAULT, holders=False):
         self.kernel, self.fs, self.command = kernel, fs, list(command)
         self.with_files, self.share, self.env = list(with_files), share, list(env)
         self.timeout_s, self.size_mib, self.memory_mib = timeout_s, size_mib, memory_mib
@@ -37,6 +37,7 @@ class Job:
         self.on_stdout, self.on_stderr = on_stdout, on_stderr
         self.console, self.dmesg = console, dmesg
         self.shell, self.fsck, self.kind = shell, fsck, kind
+        self.holders = holders  # what holders.py lists
 
     @property
     def label(self):
@@ -147,7 +148,7 @@ class Guest:
             share = self.folder / "share"
             share.mkdir()
         self.share = share
-        base = image.base(self.cache, job.kernel)
+        base = image.base(self.cache, job.kernel, holders.MODULES if job.holders else ())
         files, command = image.extra_files(job.command, job.with_files)
         self.initramfs = self.folder / "initramfs"
         image.build(base, files, self.initramfs)
@@ -183,6 +184,8 @@ class Guest:
             pairs.append(("LAST_WORDS", str(int(job.timeout_s - LAST_WORDS_S))))
         if job.fsck:
             pairs.append(("FSCK", "1"))
+        if job.holders:
+            pairs += holders.environment()
         if any(path.startswith("/usr/local/lib/daxlab/") for path in files):
             pairs.append(("LD_LIBRARY_PATH", "/usr/local/lib/daxlab"))
         return "".join("%s=%s\n" % (name, shlex.quote(value)) for name, value in pairs)
@@ -194,7 +197,8 @@ class Guest:
             self.accel, job.kernel.image, self.initramfs, self.media,
             [("daxlab", self.ctl), ("share", self.share)],
             memory_mib=job.kind.memory_mib(job.memory_mib, job.size_mib), console=console,
-            extra_args=job.kind.kernel_args(job.memory_mib, job.size_mib), kind=job.kind)
+            extra_args=job.kind.kernel_args(job.memory_mib, job.size_mib), kind=job.kind
+        ) + (holders.devices(qemu.LABEL_MIB) if job.holders else [])
 
     def _pump(self):
         for tail in self._tails:

@@ -57,12 +57,12 @@ def applets(busybox):
     return set(done.stdout.split()) - {"busybox"}
 
 
-def base(cache, kernel):
-    """The cached archive with init, tools and the kernel's modules."""
+def base(cache, kernel, more=()):
+    """The cached archive with init, tools and the kernel's modules, `more` among them."""
     busybox, tools = tool_paths()
     order = []
     if kernel.modules_root:
-        order = modules.load_order(kernel.modules_root, kernel.release)
+        order = modules.load_order(kernel.modules_root, kernel.release, more=more)
     conf = [MKE2FS_CONF] if os.path.exists(MKE2FS_CONF) else []
     identity = _identity([busybox] + list(tools.values()) + conf + order)
     name = "initramfs/%s/%s" % (kernel.key, identity)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tarfile
 import time
+import zlib
 from pathlib import Path
 
 from . import modules, progress, vmlinux
@@ -20,7 +21,11 @@ _KEEP = re.compile(
     r"kernel/(arch|crypto|lib|mm|virt|net/9p|net/core|net/vmw_vsock|fs/(ext4|jbd2|xfs|9p|"
     r"netfs|fscache|fuse|overlayfs|nls|btrfs|f2fs|erofs)|fs/[^/]*\.ko|drivers/(acpi|block|"
     r"char/hw_random|dax|md|nvdimm|nvme|virtio|vdpa|vhost|char/[^/]*\.ko|dma-buf)|"
-    r"drivers/net/virtio|drivers/base)")
+    r"drivers/net/virtio|drivers/base|"
+    # RDMA over the network stack, with what it stands on.
+    r"drivers/infiniband/(core|sw/rxe)|net/ipv[46]/[^/]*udp_tunnel)")
+# Of the cache. What was kept under another rule lacks something: it is got again.
+FOLDER = "kernels.%08x" % zlib.crc32(_KEEP.pattern.encode())
 NEWEST = "newest"
 
 
@@ -93,7 +98,7 @@ class Store:
 
     def __init__(self, cache, apt):
         self.cache, self.apt = cache, apt
-        self.root = cache.root / "kernels"
+        self.root = cache.root / FOLDER
 
     def cached(self):
         """{series: folder} of what is there."""
@@ -155,7 +160,7 @@ class Store:
             _assemble(unpacked, offer.series, offer.release, path)
             progress.note("kernel %s is ready (%.0f s)"
                           % (offer.release, time.monotonic() - started))
-        return self.cache.entry("kernels/" + offer.release, build)
+        return self.cache.entry("%s/%s" % (FOLDER, offer.release), build)
 
 
 def unknown(spec, offered, cached):

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import accel, guest, ktap, lab, progress, qemu, table
+from . import accel, guest, holders, ktap, lab, progress, qemu, table
 from .errors import LabError
 
 VERDICT_OF_DEATH = {guest.LIMIT: "hang", guest.PANIC: "oops", guest.KILLED: "killed",
@@ -57,7 +57,7 @@ class Column:
         self.guests += 1
         with self.lab.cache.scratch("matrix") as share:
             command = [self.options.daxverify, "--dir", "/mnt/pmem", "--scratch",
-                       "--json", "/share/report.json"]
+                       "--device-dax", holders.DEVDAX, "--json", "/share/report.json"]
             if len(names) < len(self.scenarios):
                 command += ["--only", ",".join(names)]
             if dangerous:
@@ -66,7 +66,7 @@ class Column:
                 else self.options.timeout
             job = guest.Job(self.kernel, self.fs, command, share=share,
                             timeout_s=timeout, on_stdout=stdout.extend,
-                            on_stderr=stderr.extend)
+                            on_stderr=stderr.extend, holders=True)
             result = self.lab.run(job, self.how)
             self._take(result, _read_report(share / "report.json"), names,
                        stdout.decode(errors="replace"), stderr.decode(errors="replace"))
@@ -116,13 +116,16 @@ class Column:
         return wanted if any(hint in line for hint in hints for line in log) else None
 
     def _merged(self, seconds):
-        claims = {scenario["name"]: scenario.get("claim") for scenario in self.scenarios}
+        listed = {scenario["name"]: scenario for scenario in self.scenarios}
         report = self.report or {
             "tool": "daxverify", "facts": {"kernel": self.kernel.release, "fs": self.fs},
             "defects": []}
-        report["scenarios"] = [self.found[name] for name in claims]
+        report["scenarios"] = [self.found[name] for name in listed]
+        # Of a guest that died its console is known, which says less than a report.
         for scenario in report["scenarios"]:
-            scenario["claim"] = scenario.get("claim") or claims[scenario["name"]]
+            for key in ("claim", "pins", "memory"):
+                if listed[scenario["name"]].get(key):
+                    scenario[key] = scenario.get(key) or listed[scenario["name"]][key]
         report["lab"] = {"kernel": self.kernel.name, "fs": self.fs, "seconds": seconds,
                          "guests": self.guests, "deaths": self.deaths}
         return report

@@ -38,15 +38,15 @@ def _show_depends(root, release, name):
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, universal_newlines=True)
 
 
-def load_order(root, release, builtin_only=False):
-    """Paths of the modules to insert, in order."""
+def load_order(root, release, builtin_only=False, more=()):
+    """Paths of the modules to insert, in order; of `more` those that the kernel has."""
     if builtin_only:
         return []
     order = []
-    for name in WANTED + BASE + FILE_SYSTEMS:
+    for name in WANTED + BASE + FILE_SYSTEMS + tuple(more):
         done = _show_depends(root, release, name)
         if done.returncode != 0:
-            if name in WANTED:
+            if name in WANTED or name in more:
                 continue
             raise LabError("kernel %s has no module %s, nor is it built in; build it with "
                            "CONFIG_%s" % (release, name, CONFIG[name]))

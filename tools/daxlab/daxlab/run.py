@@ -40,7 +40,8 @@ def _job(options, kernel, fs, kind, several):
         on_stdout=_sink(sys.stdout, several and label),
         on_stderr=_sink(sys.stderr, several and label),
         console=_labelled_path(options.console, label, several),
-        dmesg=_labelled_path(options.dmesg, label, several), kind=kind)
+        dmesg=_labelled_path(options.dmesg, label, several), kind=kind,
+        holders=options.holders)
 
 
 def check_guest_options(options):
@@ -99,7 +100,7 @@ def shell(options):
     kernel = the_lab.kernels(options.kernel, options.refresh)[0]
     job = guest.Job(kernel, fs, [], options.with_files, None, options.env,
                     size_mib=options.size, memory_mib=options.memory, shell=True,
-                    kind=pmem.find(lab.split(options.pmem)[0], [fs]))
+                    kind=pmem.find(lab.split(options.pmem)[0], [fs]), holders=options.holders)
     how = the_lab.accel(kernel)
     # QEMU puts the terminal into raw mode, and being killed never takes it back.
     terminal = termios.tcgetattr(sys.stdin)

@@ -4,6 +4,8 @@ import itertools
 import re
 import textwrap
 
+from . import pins
+
 WIDTH = 98
 GAP = 2     # between the columns of two kernels
 # What a verdict is called in a cell. A known defect's cell is its letter in the legend.
@@ -56,7 +58,9 @@ class Table:
         self.reports = document["reports"]
         self.columns = [_Column(report) for report in self.reports]
         self.rows = list(dict.fromkeys(
-            scenario["name"] for report in self.reports for scenario in report["scenarios"]))
+            scenario["name"] for report in self.reports for scenario in report["scenarios"]
+            if not (pins.is_cell(scenario) and pins.holds(scenario))))
+        self.pins = pins.Matrix(self.columns)
         self.defects = self._name_defects()
 
     def _name_defects(self):
@@ -124,7 +128,8 @@ class Table:
             lines.append(self._line(row.ljust(name_width), cell, lambda column: self._paint(
                 column.cells.get(row), cell, colour)))
         lines.append("-" * len(lines[-1]))
-        lines += self._totals(name_width, cell) + [""] + self._legend()
+        lines += self._totals(name_width, cell) + [""] + self.pins.terminal(self._where)
+        lines += self._legend()
         return "\n".join(line.rstrip() for line in lines) + "\n"
 
     def _groups(self):
@@ -230,13 +235,14 @@ class Table:
     def _reasons(self):
         """Why scenarios were skipped, or what went wrong: one line per reason."""
         found = {}
-        for row in self.rows:
+        rows = dict.fromkeys(name for column in self.columns for name in column.cells)
+        for row in rows:
             for column in self.columns:
                 scenario = column.cells.get(row)
                 if scenario and kind(scenario) not in ("ok", "defect"):
                     reason = scenario.get("reason") or "no reason given"
-                    rows = found.setdefault((WORDS[kind(scenario)], reason), {})
-                    rows.setdefault(row, []).append(column)
+                    with_it = found.setdefault((WORDS[kind(scenario)], reason), {})
+                    with_it.setdefault(row, []).append(column)
         lines = []
         for (word, reason), rows in found.items():
             if len(rows) > SEVERAL:
@@ -256,7 +262,7 @@ class Table:
         for row in self.rows:
             cells = (self._markdown_cell(column.cells.get(row)) for column in self.columns)
             lines.append("| `%s` | %s |" % (row, " | ".join(cells)))
-        lines += [""] + self._markdown_legend()
+        lines += [""] + self._markdown_legend() + [""] + self.pins.markdown(self._where)
         return "\n".join(lines) + "\n"
 
     def _joined_facts(self):

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What a guest has beside its persistent memory, so that daxverify can hold memory in every way
+it knows: `daxlab matrix` always gives it, `daxlab run` with --holders.
+"""
+# Loaded besides those that every guest has (modules.py): memory regions over the network stack.
+# Of the others, io_uring, userfaultfd, AF_XDP and udmabuf are built into distribution kernels,
+# and loop and dm_delay, which make a device slow, are among every guest's modules.
+# Older rdma_rxe asks the crypto layer for its checksum by name.
+MODULES = ("crc32_generic", "rdma_rxe", "ib_uverbs")
+
+# Reserved for memory on hugetlb, of 2 MiB each.
+HUGE_PAGES = 8
+
+# A second NVDIMM, gone with the guest, with a namespace in devdax mode; a link to its device.
+DEVDAX_MIB = 64
+DEVDAX = "/dev/devdax"
+
+
+def environment():
+    """For guest-init."""
+    return [("HUGE_PAGES", str(HUGE_PAGES)), ("DEVDAX", DEVDAX)]
+
+
+def devices(label_mib):
+    """QEMU's words for the second NVDIMM."""
+    return ["-object", "memory-backend-ram,id=mem2,size=%dM" % (DEVDAX_MIB + label_mib),
+            "-device", "nvdimm,id=nv2,memdev=mem2,label-size=128K"]
