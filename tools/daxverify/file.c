@@ -158,7 +158,8 @@ static int write_page(int fd, unsigned nr, unsigned index)
 
 /*
  * A file whose pages are all allocated, and those of the span (NULL: all) written by
- * write(2) and synced: nothing is dirty, and the span's extents are written ones.
+ * write(2) and synced: nothing is dirty, and the span's extents are written ones. They
+ * are asked for in one piece, so that they may lie in one.
  */
 int dv_file_make_at(const char *path, unsigned npages, const struct dv_span *span)
 {
@@ -168,7 +169,7 @@ int dv_file_make_at(const char *path, unsigned npages, const struct dv_span *spa
 
 	if (fd < 0)
 		return -errno;
-	if (span && fallocate(fd, 0, 0, (off_t)(npages * dv_page_size())))
+	if (fallocate(fd, 0, 0, (off_t)(npages * dv_page_size())) && span)
 		ret = -errno;
 	if (!span)
 		span = &all;
@@ -186,7 +187,10 @@ int dv_file_make(const char *path, unsigned npages)
 	return dv_file_make_at(path, npages, NULL);
 }
 
-/* A file whose page N says that it is page index + N. */
+/*
+ * A file whose page N says that it is page index + N; in one piece, too: xfs exchanges no
+ * extents with a file that has more of them.
+ */
 int dv_file_make_as(const char *path, unsigned npages, unsigned index)
 {
 	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600), ret = 0;
@@ -194,6 +198,7 @@ int dv_file_make_as(const char *path, unsigned npages, unsigned index)
 
 	if (fd < 0)
 		return -errno;
+	(void)!fallocate(fd, 0, 0, (off_t)(npages * dv_page_size()));
 	for (i = 0; i < npages && !ret; i++)
 		ret = write_page(fd, i, index + i);
 	if (!ret && fsync(fd))

@@ -209,12 +209,12 @@ static unsigned effect(const struct dv_action *a, unsigned n, int map[FILE_PAGES
 			map[i] = ZEROES;
 		return n;
 	case DV_ACT_COLLAPSE:
-		memmove(map + a->first, map + end, (n - end) * sizeof(*map));
+		for (i = a->first; i < FILE_PAGES_MAX; i++)
+			map[i] = (int)(i + a->count);
 		return n - a->count;
 	case DV_ACT_INSERT:
-		memmove(map + end, map + a->first, (n - a->first) * sizeof(*map));
-		for (i = a->first; i < end; i++)
-			map[i] = ZEROES;
+		for (i = a->first; i < FILE_PAGES_MAX; i++)
+			map[i] = i < end ? ZEROES : (int)(i - a->count);
 		return n + a->count;
 	default:
 		return n;
