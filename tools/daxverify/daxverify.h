@@ -19,6 +19,7 @@
 
 #include "config.h"
 
+#include "counts.h"
 #include "defects.h"
 
 #include <errno.h>
@@ -65,8 +66,12 @@ enum dv_need {
 	DV_NEED_SWAP_BOOT = 1 << 18,
 	DV_NEED_UNSHARE = 1 << 19,
 	DV_NEED_URING_TRUNCATE = 1 << 20,
+	DV_NEED_OBSERVER = 1 << 21, /* counts can be read */
+	DV_NEED_COUNTS = 1 << 22,   /* and it is known what they must be */
+	DV_NEED_HUGE = 1 << 23,	    /* 2 MiB of a file in one page table entry */
+	DV_NEED_USERFAULT = 1 << 24,
 };
-#define DV_NEED_BITS 21
+#define DV_NEED_BITS 25
 
 /* Ways in which an oracle can fail that some known defect explains (bits). */
 enum dv_symptom {
@@ -112,6 +117,10 @@ enum dv_sabotage {
 	DV_SAB_FAKE_WARN,
 	DV_SAB_HANG,
 	DV_SAB_KEEP_PIN,
+	DV_SAB_WRONG_SCHEME,
+	DV_SAB_EXTRA_PIN,
+	DV_SAB_NO_COUNTS,
+	DV_SAB_WRONG_PROCESS,
 };
 
 enum dv_action_kind {
@@ -200,6 +209,7 @@ struct dv_result {
 	enum dv_verdict verdict;
 	const struct dv_defect *defect;
 	char reason[320];
+	char note[240]; /* what was not looked at, where all else was */
 	struct dv_oracle oracles[DV_ORACLES_MAX];
 	unsigned noracles;
 	char log[DV_LOG_MAX][240];
@@ -240,6 +250,9 @@ struct dv_env {
 	char missing[DV_NEED_BITS][200]; /* why not, and what would make it so */
 	struct dv_trace trace;		 /* open when DV_NEED_TRACE is met */
 	int warn_once_fd;		 /* debugfs clear_warn_once, or -1 */
+	struct dv_observer *observer;	 /* NULL: see missing[] */
+	enum dv_scheme scheme;
+	char scheme_seen[160]; /* the counts from which that is known */
 };
 
 /* Shared between an actor and who watches it. */
@@ -464,6 +477,13 @@ int dv_holder_start(struct dv_holder *h, const struct dv_hold *hold);
 int dv_holder_do(struct dv_holder *h, enum dv_hop op, const struct dv_span *span);
 
 /* rig.c: a file, a pin on some of its pages, an action; and the oracles on them */
+#define DV_RIG_COUNTED 256
+struct dv_rig_counts {
+	unsigned nr;	     /* pages; 0: none are counted */
+	unsigned maps;	     /* of each: processes that map it, */
+	unsigned gets, pins; /* references and pins of the holder */
+	uint64_t pfn[DV_RIG_COUNTED];
+};
 struct dv_rig {
 	char path[PATH_MAX];   /* the action's file */
 	char pinned[PATH_MAX]; /* the file whose page is held; mostly the same */
@@ -477,6 +497,7 @@ struct dv_rig {
 	size_t content_len;
 	int64_t release_ns;
 	bool released;
+	struct dv_rig_counts counts;
 };
 #define DV_FILE_PAGES 16
 #define DV_PIN_PAGE   5
@@ -488,6 +509,11 @@ enum dv_verdict dv_rig_act(struct dv_ctx *c, struct dv_rig *r,
 			   const struct dv_action *action, enum dv_handler handler);
 int dv_rig_release(struct dv_ctx *c, struct dv_rig *r);
 bool dv_rig_held(struct dv_ctx *c, const struct dv_rig *r);
+/* rig_counts.c: silent where there is no observer */
+enum dv_verdict dv_rig_counts_find(struct dv_ctx *c, struct dv_rig *r);
+void dv_rig_counts_pinned(struct dv_ctx *c, struct dv_rig *r);
+void dv_rig_counts_held(struct dv_ctx *c, struct dv_rig *r);
+void dv_rig_counts_idle(struct dv_ctx *c, struct dv_rig *r);
 /* rig_judge.c */
 void dv_rig_judge_wait(struct dv_ctx *c, struct dv_rig *r);
 void dv_rig_judge_pass(struct dv_ctx *c, struct dv_rig *r);
@@ -510,7 +536,8 @@ struct dv_group {
 extern const struct dv_group dv_group_map_sync, dv_group_pin, dv_group_evict,
 	dv_group_signal, dv_group_refault, dv_group_leak, dv_group_fsync, dv_group_uring,
 	dv_group_beside, dv_group_cancel, dv_group_own, dv_group_poison, dv_group_quiet,
-	dv_group_shared, dv_group_pins, dv_group_several, dv_group_holders;
+	dv_group_shared, dv_group_pins, dv_group_several, dv_group_holders,
+	dv_group_counts, dv_group_counts_held, dv_group_huge;
 #define DV_SCENARIOS_MAX 512
 unsigned dv_scenarios_all(const struct dv_scenario *out[DV_SCENARIOS_MAX]);
 

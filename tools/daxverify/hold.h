@@ -52,6 +52,7 @@ struct dv_grip {
 /* How a holder counts in a page: which it is can be seen by counts alone. */
 enum dv_takes {
 	DV_TAKES_GET,	 /* a reference: FOLL_GET, +1 */
+	DV_TAKES_GETS,	 /* one or more: the network cuts a page into as many as it likes */
 	DV_TAKES_PIN,	 /* a pin: FOLL_PIN, +1024, or the pincount of a large folio */
 	DV_TAKES_EITHER, /* the first on older kernels, the second on newer ones */
 };

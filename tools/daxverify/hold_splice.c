@@ -94,6 +94,7 @@ const struct dv_hold_ops dv_by_splice_tcp = {
 	.name = "splice-tcp",
 	.words = "splice into a TCP socket",
 	.place = "the socket",
+	.takes = DV_TAKES_GETS,
 	.shows = true,
 	.open = open_tcp,
 	.hold = hold,

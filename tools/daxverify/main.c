@@ -64,12 +64,21 @@ static const struct argp_option options[] = {
 };
 
 static const char *const sabotages[] = {
-	[DV_SAB_NO_PIN] = "no-pin",	  [DV_SAB_EARLY_DRAIN] = "early-drain",
-	[DV_SAB_NO_DRAIN] = "no-drain",	  [DV_SAB_NO_TOUCH] = "no-touch",
-	[DV_SAB_NO_SIGNAL] = "no-signal", [DV_SAB_NO_FSYNC] = "no-fsync",
-	[DV_SAB_NO_DAX] = "no-dax",	  [DV_SAB_CORRUPT_CANARY] = "corrupt-canary",
-	[DV_SAB_FAKE_WARN] = "fake-warn", [DV_SAB_HANG] = "hang",
+	[DV_SAB_NO_PIN] = "no-pin",
+	[DV_SAB_EARLY_DRAIN] = "early-drain",
+	[DV_SAB_NO_DRAIN] = "no-drain",
+	[DV_SAB_NO_TOUCH] = "no-touch",
+	[DV_SAB_NO_SIGNAL] = "no-signal",
+	[DV_SAB_NO_FSYNC] = "no-fsync",
+	[DV_SAB_NO_DAX] = "no-dax",
+	[DV_SAB_CORRUPT_CANARY] = "corrupt-canary",
+	[DV_SAB_FAKE_WARN] = "fake-warn",
+	[DV_SAB_HANG] = "hang",
 	[DV_SAB_KEEP_PIN] = "keep-pin",
+	[DV_SAB_WRONG_SCHEME] = "wrong-scheme",
+	[DV_SAB_EXTRA_PIN] = "extra-pin",
+	[DV_SAB_NO_COUNTS] = "no-counts",
+	[DV_SAB_WRONG_PROCESS] = "wrong-process",
 };
 
 static enum dv_sabotage parse_sabotage(struct argp_state *state, const char *arg)
@@ -267,6 +276,7 @@ static int verify(struct dv_env *env, const struct dv_scenario *const *scs, unsi
 		code = dv_run_all(env, scs, nr);
 		if (env->have & DV_NEED_TRACE)
 			dv_trace_close(&env->trace);
+		dv_observer_close(env->observer);
 	}
 	ret = dv_hung() ? -EBUSY : dv_remove_tree(env->folder);
 	if (ret)

@@ -6,6 +6,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static void meets(struct dv_env *env, unsigned need, bool met, const char *missing, ...)
@@ -138,6 +140,75 @@ static void probe_kernel(struct dv_env *env, unsigned needs)
 		io_uring_queue_exit(&ring);
 }
 
+/* Reads counts, and tells what they have to be. Only where there are pages to look at. */
+static void probe_counts(struct dv_env *env)
+{
+	char why[200] = "left out";
+	int ret = -ENODEV;
+
+	if (env->opt.sabotage != DV_SAB_NO_COUNTS)
+		ret = dv_observer_open(&env->observer, why, sizeof(why));
+	meets(env, DV_NEED_OBSERVER, !ret, "%s", why);
+	if (!ret)
+		ret = dv_scheme_find(env, why, sizeof(why));
+	snprintf(env->scheme_seen, sizeof(env->scheme_seen), "%.159s", why);
+	if (ret == -EDOM)
+		meets(env, DV_NEED_COUNTS, false,
+		      "they fit no known way of counting (%s)", env->scheme_seen);
+	else if (ret && env->observer)
+		meets(env, DV_NEED_COUNTS, false, "they can't be read: %s",
+		      strerror(-ret));
+	else
+		meets(env, DV_NEED_COUNTS, !ret, "%s", why);
+}
+
+/* Whether 2 MiB of a file come into the page tables in one piece. */
+static int try_huge(struct dv_env *env)
+{
+	size_t len = DV_HUGE_PAGES * dv_page_size();
+	char path[PATH_MAX];
+	volatile char *p;
+	int fd, ret;
+
+	if (snprintf(path, sizeof(path), "%s/probe", env->folder) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	ret = dv_file_make(path, DV_HUGE_PAGES);
+	fd = ret ? -1 : open(path, O_RDWR | O_CLOEXEC);
+	p = fd < 0 ? MAP_FAILED : dv_map_dax(fd, len, false);
+	if (p == MAP_FAILED)
+		ret = ret ? ret : -errno;
+	if (!ret) {
+		p[0] = p[0];
+		ret = dv_mapped_huge((void *)p) ? 0 : -ENODEV;
+		munmap((void *)p, len);
+	}
+	if (fd >= 0)
+		close(fd);
+	unlink(path);
+	return ret;
+}
+
+static void probe_huge(struct dv_env *env)
+{
+	int ret = try_huge(env);
+
+	meets(env, DV_NEED_HUGE, !ret,
+	      "no 2 MiB of a file in one page table entry (%s): needs extents aligned to "
+	      "2 MiB, as mkfs.ext4 -E stride=512,stripe_width=512 or mkfs.xfs -d su=2m,sw=1 "
+	      "make them",
+	      strerror(-ret));
+}
+
+static void probe_userfault(struct dv_env *env)
+{
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	meets(env, DV_NEED_USERFAULT, fd >= 0, "userfaultfd is not to be had: %s",
+	      strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
 /* `needs`: of all scenarios that will run. Tracing is switched on for them only. */
 void dv_probe(struct dv_env *env, unsigned needs)
 {
@@ -148,6 +219,15 @@ void dv_probe(struct dv_env *env, unsigned needs)
 	probe_op(env, DV_NEED_INSERT, DV_ACT_INSERT, "FALLOC_FL_INSERT_RANGE");
 	probe_rare(env);
 	probe_kernel(env, needs);
+	probe_userfault(env);
+	if (env->have & DV_NEED_DAX) {
+		probe_counts(env);
+		probe_huge(env);
+	} else {
+		meets(env, DV_NEED_OBSERVER, false, "no DAX here");
+		meets(env, DV_NEED_COUNTS, false, "no DAX here");
+		meets(env, DV_NEED_HUGE, false, "no DAX here");
+	}
 }
 
 /* Why these needs are not met: the first one that is not, or NULL. */

@@ -72,6 +72,7 @@ struct json_object *dv_json_result(const struct dv_scenario *sc,
 	put_cell(o, sc);
 	if (sc->cell)
 		put_str(o, "answer", r->answer);
+	put_str(o, "note", r->note);
 	put(o, "oracles", oracles_json(r));
 	put_int(o, "duration_ms", r->duration_ms);
 	for (i = 0; i < r->nlog; i++)
@@ -80,8 +81,9 @@ struct json_object *dv_json_result(const struct dv_scenario *sc,
 	return o;
 }
 
-static struct json_object *facts_json(const struct dv_facts *f)
+static struct json_object *facts_json(const struct dv_env *env)
 {
+	const struct dv_facts *f = &env->facts;
 	struct json_object *o = json_object_new_object();
 
 	put_str(o, "kernel", f->kernel);
@@ -95,6 +97,8 @@ static struct json_object *facts_json(const struct dv_facts *f)
 	put_int(o, "page_size", (int64_t)f->page_size);
 	put_int(o, "block_size", (int64_t)f->block_size);
 	put_bool(o, "kernel_log", f->kernel_log);
+	put_str(o, "counts", dv_scheme_name(env->scheme));
+	put_str(o, "counts_missing", dv_missing(env, DV_NEED_COUNTS));
 	put_str(o, "date", f->date);
 	return o;
 }
@@ -133,7 +137,7 @@ struct json_object *dv_json_report(const struct dv_env *env,
 {
 	struct json_object *root = head_json();
 
-	put(root, "facts", facts_json(&env->facts));
+	put(root, "facts", facts_json(env));
 	put(root, "scenarios", scenarios);
 	put(root, "defects", defects_json());
 	return root;

@@ -24,7 +24,7 @@ static void print_line(unsigned nr, const struct dv_scenario *sc,
 {
 	switch (r->verdict) {
 	case DV_OK:
-		printf("ok %u %s\n", nr, sc->name);
+		printf("ok %u %s%s%s\n", nr, sc->name, r->note[0] ? " # " : "", r->note);
 		break;
 	case DV_SKIP:
 		printf("ok %u %s # SKIP %s\n", nr, sc->name, r->reason);

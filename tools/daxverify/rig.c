@@ -52,9 +52,19 @@ static enum dv_verdict make_files(struct dv_ctx *c, struct dv_rig *r)
 	return DV_OK;
 }
 
+/* The pages have just been pinned, and are still mapped. */
+static enum dv_verdict pinned(struct dv_ctx *c, struct dv_rig *r)
+{
+	if (c->sc->needs & DV_NEED_HUGE &&
+	    !dv_mapped_huge_in(r->holder.pid, r->pinned, r->span.first))
+		return dv_broken(c, DV_NO_HUGE);
+	return dv_rig_counts_find(c, r);
+}
+
 static enum dv_verdict run_steps(struct dv_ctx *c, struct dv_rig *r)
 {
 	const enum dv_hop *op;
+	enum dv_verdict v;
 	int ret;
 
 	for (op = steps[r->state]; *op != DV_HOP_QUIT; op++) {
@@ -65,6 +75,8 @@ static enum dv_verdict run_steps(struct dv_ctx *c, struct dv_rig *r)
 		if (ret)
 			return dv_broken(c, "the holder could not %s: %s",
 					 step_names[*op], strerror(-ret));
+		if (*op == DV_HOP_PIN && (v = pinned(c, r)) != DV_OK)
+			return v;
 	}
 	return DV_OK;
 }
@@ -135,7 +147,11 @@ enum dv_verdict dv_rig_build(struct dv_ctx *c, struct dv_rig *r, unsigned npages
 	if (ret)
 		return dv_broken(c, "cannot start the holder: %s", strerror(-ret));
 	v = run_steps(c, r);
-	return v == DV_OK ? check_pin(c, r) : v;
+	if (v == DV_OK)
+		v = check_pin(c, r);
+	if (v == DV_OK)
+		dv_rig_counts_pinned(c, r);
+	return v;
 }
 
 /* What was held is held. */

@@ -47,6 +47,7 @@ void dv_rig_judge_wait(struct dv_ctx *c, struct dv_rig *r)
 	static const char expected[] = "asleep until the page is released";
 	char text[128];
 
+	dv_rig_counts_held(c, r);
 	if (r->seen == DV_SEEN_DONE) {
 		judge_early_end(c, r, expected);
 		return;
@@ -69,6 +70,7 @@ void dv_rig_judge_pass(struct dv_ctx *c, struct dv_rig *r)
 	bool done = r->seen == DV_SEEN_DONE, held = dv_rig_held(c, r);
 	char text[128];
 
+	dv_rig_counts_held(c, r);
 	if (done)
 		describe_end(&r->actor, text, sizeof(text));
 	else
@@ -84,6 +86,8 @@ void dv_rig_judge_any(struct dv_ctx *c, struct dv_rig *r)
 {
 	char text[128];
 
+	if (r->seen == DV_SEEN_ASLEEP) /* so it has broken the layout */
+		dv_rig_counts_held(c, r);
 	if (r->seen == DV_SEEN_DONE)
 		describe_end(&r->actor, text, sizeof(text));
 	else
@@ -148,6 +152,7 @@ enum dv_verdict dv_rig_judge_content(struct dv_ctx *c, struct dv_rig *r)
 	size_t page = dv_page_size();
 	bool ok;
 
+	dv_rig_counts_idle(c, r);
 	for (i = 0; i < r->content_len / page; i++)
 		kinds[dv_page_look(r->content + i * page,
 				   r->span.first + i * r->span.stride)]++;

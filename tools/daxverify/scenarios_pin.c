@@ -9,6 +9,11 @@
 #define NEEDS (DV_NEED_DAX)
 #define PIPE  "a page of the file vmspliced into a pipe"
 
+static unsigned pages_of(const struct dv_scenario *sc)
+{
+	return sc->needs & DV_NEED_HUGE ? DV_HUGE_PAGES : DV_FILE_PAGES;
+}
+
 /*
  * The plain course of all scenarios of the kind "held page x action": build, act, look,
  * let go, look again, and at the end the file must be what the action makes of it.
@@ -18,7 +23,7 @@ enum dv_verdict dv_run_pin(struct dv_ctx *c)
 	struct dv_rig r;
 	enum dv_verdict v;
 
-	v = dv_rig_build(c, &r, DV_FILE_PAGES, &dv_one_page);
+	v = dv_rig_build(c, &r, pages_of(c->sc), &dv_one_page);
 	if (v == DV_OK)
 		v = dv_rig_act(c, &r, c->sc->action, DV_HANDLER_NONE);
 	if (v != DV_OK)
@@ -68,6 +73,7 @@ static enum dv_verdict run_tee(struct dv_ctx *c)
 	v = dv_rig_build(c, &r, DV_FILE_PAGES, &dv_one_page);
 	if (v != DV_OK)
 		return v;
+	r.counts.gets = 2;
 	n = tee(c->pipe_r, c->tee_w, dv_page_size(), SPLICE_F_NONBLOCK);
 	if (n != (ssize_t)dv_page_size())
 		return dv_broken(c, "cannot tee the page: %s", strerror(errno));
