@@ -133,9 +133,11 @@ expect no-counts mapped-pin-truncate-zero "ok 1 [a-z-]* # without the counts: "
 expect no-counts counts-map "ok 1 [a-z-]* # SKIP "
 
 # Holders of every kind, as above: a copy in place of the page, a page that is let go early, never.
-for holder in tee splice-unix splice-tcp direct-write uring-write process-vm msg-zerocopy send-zc; do
+for holder in tee splice-unix splice-tcp direct-write uring-write process-vm msg-zerocopy \
+	send-zc; do
 	expect none "holders-$holder-truncate" "ok 1"
-	expect no-pin "holders-$holder-truncate" "not ok 1 .* # broken: .* held copies" "waits: not ok"
+	expect no-pin "holders-$holder-truncate" "not ok 1 .* # broken: .* held copies" \
+		"waits: not ok"
 	expect early-drain "holders-$holder-truncate" "$plain" "waits: not ok"
 done
 # What is read into the page stands in the file; a copy got it in its place.

@@ -115,8 +115,10 @@ pins_table()
 	run 0 --dir "$tmp/dir" --pins --json "$tmp/pins" && says "^vmsplice .* yes " &&
 	says "^ *fsdax *devdax *page-cache" && ! grep "^ok" "$tmp/out" && empty_dir &&
 	json "$tmp/pins" 'all(s["pins"] and s["memory"] for s in r["scenarios"])' &&
-	json "$tmp/pins" 'all(bool(s["answer"]) == (s["verdict"] == "ok") for s in r["scenarios"])' &&
-	json "$tmp/pins" '{"accepted"} == {s["answer"] for s in r["scenarios"] if s["pins"] == "vmsplice" and s["verdict"] == "ok"}'
+	json "$tmp/pins" 'all(bool(s["answer"]) == (s["verdict"] == "ok")
+		for s in r["scenarios"])' &&
+	json "$tmp/pins" '{"accepted"} == {s["answer"] for s in r["scenarios"]
+		if s["pins"] == "vmsplice" and s["verdict"] == "ok"}'
 }
 
 pins_see_a_copy()
@@ -153,7 +155,8 @@ skips_have_reasons()
 dangerous_is_listed()
 {
 	run 0 --list --json - &&
-	json "$tmp/out" '{s["name"] for s in r["scenarios"] if s["dangerous"]} == {"own-pin-exit", "poison-mapped-page"}'
+	json "$tmp/out" '{"own-pin-exit", "poison-mapped-page"} == {
+		s["name"] for s in r["scenarios"] if s["dangerous"]}'
 }
 
 plan_fits()

@@ -114,12 +114,12 @@ const struct dv_defect dv_fsync_skips = {
 const struct dv_defect dv_reflink_spin = {
 	.name = "reflink-spin",
 	.summary =
-		"A reflink, a dedupe or an exchange of two DAX files of which the one with the higher "
-		"inode number has a pinned page keeps a CPU busy until the page is let go, "
+		"A reflink, a dedupe or an exchange of two DAX files of which the one with the "
+		"higher inode number has a pinned page keeps a CPU busy until the page is let go, "
 		"and no signal ends it.",
 	.claim =
-		"A reflink, dedupe or exchange that has to wait for a pinned page sleeps, and a signal ends "
-		"the wait.",
+		"A reflink, dedupe or exchange that has to wait for a pinned page sleeps, and a "
+		"signal ends the wait.",
 	.symptom = "The task is in state R, uses a CPU, and survives SIGKILL until the "
 		   "page is let go. With the page in the lower-numbered file it sleeps.",
 	.since = "Linux 6.0, where xfs began to allow reflinks on DAX.",
@@ -128,7 +128,8 @@ const struct dv_defect dv_reflink_spin = {
 	.reference =
 		"xfs_mmaplock_two_inodes_and_break_dax_layout() in fs/xfs/xfs_inode.c: "
 		"`goto again` without a wait for the second inode.",
-	.seen = "the program exits with 1 on 6.1, 6.12 and 7.3: 100 % of a CPU. XFS_IOC_EXCHANGE_RANGE does the same on 7.3.",
+	.seen = "the program exits with 1 on 6.1, 6.12 and 7.3: 100 % of a CPU. "
+		"XFS_IOC_EXCHANGE_RANGE does the same on 7.3.",
 	.core = DV_SYM_SPINS,
 	.explains = DV_SYM_SPINS | DV_SYM_UNKILLABLE,
 };
@@ -152,7 +153,9 @@ const struct dv_defect dv_unkillable_eviction = {
 	.reference =
 		"dax_break_layout_final() in fs/dax.c waits TASK_UNINTERRUPTIBLE; it "
 		"is called for ext4 and xfs when an inode is evicted.",
-	.seen = "the program exits with 0 on 6.1 and 6.12, with 1 on 7.3 (ext4, xfs). Where the process exits in place of closing, it is there until the machine is restarted, and removing the folder of the file hangs as well.",
+	.seen = "the program exits with 0 on 6.1 and 6.12, with 1 on 7.3 (ext4, xfs). Where the "
+		"process exits in place of closing, it is there until the machine is restarted, "
+		"and removing the folder of the file hangs as well.",
 	.core = DV_SYM_UNKILLABLE,
 	.explains = DV_SYM_UNKILLABLE,
 };
@@ -172,7 +175,8 @@ const struct dv_defect dv_swap_boot_skips = {
 	.advice = "Use EXT4_IOC_SWAP_BOOT on files that nobody has mapped or holds.",
 	.reference = "swap_inode_boot_loader() in fs/ext4/ioctl.c calls "
 		     "truncate_inode_pages() without ext4_break_layouts().",
-	.seen = "the program exits with 1 on 6.1, 6.12 and 7.3, with warnings in the log. The old mapping goes on showing the block, which is another inode's by then.",
+	.seen = "the program exits with 1 on 6.1, 6.12 and 7.3, with warnings in the log. The "
+		"old mapping goes on showing the block, which is another inode's by then.",
 	.core = DV_SYM_PASSED_PIN,
 	.explains = DV_SYM_PASSED_PIN | DV_SYM_LOG,
 	.log_hint = "dax_disassociate_entry truncate_folio_batch_exceptionals",

@@ -328,49 +328,60 @@ static enum dv_verdict run_gone(struct dv_ctx *c)
 static const struct dv_scenario scenarios[] = {
 	/* clang-format off */
 	{.name = "counts-way",
-	 .claim = "an unused page counts 1, and mappings nothing; or it counts 0, and each mapping 1",
+	 .claim = "an unused page counts 1, and mappings nothing; or it counts 0, and each "
+		  "mapping 1",
 	 .needs = DV_NEED_DAX | DV_NEED_ROOT | DV_NEED_OBSERVER, .run = run_scheme},
 	{.name = "counts-map",
-	 .claim = "a page counts while it is mapped as it must, and after munmap as if it never was",
+	 .claim = "a page counts while it is mapped as it must, and after munmap as if it never "
+		  "was",
 	 .needs = NEEDS, .run = run_once},
 	{.name = "counts-map-twice",
 	 .claim = "two mappings in one process count as two",
 	 .needs = NEEDS, .run = run_twice},
 	{.name = "counts-map-processes",
-	 .claim = "each process that maps a page counts, and none when it unmaps, exits or is killed",
+	 .claim = "each process that maps a page counts, and none when it unmaps, exits or is "
+		  "killed",
 	 .needs = NEEDS, .run = run_many},
 	{.name = "counts-fork",
-	 .claim = "a child counts when it touches the page, not when it is forked, and not after exit",
+	 .claim = "a child counts when it touches the page, not when it is forked, and not after "
+		  "exit",
 	 .needs = NEEDS, .run = run_fork},
 	{.name = "counts-entry",
 	 .claim = "MADV_DONTNEED takes a count back; mprotect and mremap keep it",
 	 .needs = NEEDS, .run = run_entry},
 	{.name = "counts-private",
-	 .claim = "a private mapping counts while it is only read, and no more once it is written to",
+	 .claim = "a private mapping counts while it is only read, and no more once it is "
+		  "written to",
 	 .needs = NEEDS, .run = run_private},
 	{.name = "counts-copy",
 	 .claim = "read, write, O_DIRECT and fsync of a mapped page leave its counts alone",
 	 .needs = NEEDS, .run = run_copy},
 	{.name = "counts-truncate",
-	 .claim = "truncate takes a mapped page away without a wait, and its counts are idle after it",
+	 .claim = "truncate takes a mapped page away without a wait, and its counts are idle "
+		  "after it",
 	 .needs = NEEDS, .action = &dv_truncate_zero, .run = run_gone},
 	{.name = "counts-punch",
-	 .claim = "a punch takes a mapped page away without a wait, and its counts are idle after it",
+	 .claim = "a punch takes a mapped page away without a wait, and its counts are idle "
+		  "after it",
 	 .needs = NEEDS | DV_NEED_PUNCH, .action = &dv_punch, .run = run_gone},
 	{.name = "counts-huge-map",
-	 .claim = "one entry of 2 MiB counts once, for all of its pages, and after munmap not at all",
+	 .claim = "one entry of 2 MiB counts once, for all of its pages, and after munmap not at "
+		  "all",
 	 .needs = HUGE, .run = run_once},
 	{.name = "counts-huge-map-twice",
 	 .claim = "two entries of 2 MiB in one process count as two",
 	 .needs = HUGE, .run = run_twice},
 	{.name = "counts-huge-map-processes",
-	 .claim = "each process with an entry of 2 MiB counts, and none when it unmaps, exits or is killed",
+	 .claim = "each process with an entry of 2 MiB counts, and none when it unmaps, exits or "
+		  "is killed",
 	 .needs = HUGE, .run = run_many},
 	{.name = "counts-huge-split",
-	 .claim = "when half of an entry of 2 MiB is unmapped, what is left counts by its small entries",
+	 .claim = "when half of an entry of 2 MiB is unmapped, what is left counts by its small "
+		  "entries",
 	 .needs = HUGE, .run = run_split},
 	{.name = "counts-huge-truncate",
-	 .claim = "truncate takes a mapped entry of 2 MiB away without a wait, and leaves idle pages",
+	 .claim = "truncate takes a mapped entry of 2 MiB away without a wait, and leaves idle "
+		  "pages",
 	 .needs = HUGE, .action = &dv_truncate_zero, .run = run_gone},
 	/* clang-format on */
 };

@@ -263,19 +263,24 @@ static enum dv_verdict run_refused(struct dv_ctx *c)
 static const struct dv_scenario scenarios[] = {
 	/* clang-format off */
 	{.name = "counts-get",
-	 .claim = "a page in a pipe counts 1 more, doubled by tee 2 more, mapped or not, until it is read",
+	 .claim = "a page in a pipe counts 1 more, doubled by tee 2 more, mapped or not, until "
+		  "it is read",
 	 .needs = NEEDS, .holder = PIPE, .run = run_get},
 	{.name = "counts-get-many",
-	 .claim = "a page that is in a pipe n times counts n more, and its neighbours change nothing",
+	 .claim = "a page that is in a pipe n times counts n more, and its neighbours change "
+		  "nothing",
 	 .needs = NEEDS, .holder = PIPE, .run = run_many},
 	{.name = "counts-get-killed",
-	 .claim = "when who put a page into a pipe is killed, its mapping is counted no more, the pipe is",
+	 .claim = "when who put a page into a pipe is killed, its mapping is counted no more, "
+		  "the pipe is",
 	 .needs = NEEDS, .holder = PIPE, .run = run_killed},
 	{.name = "counts-pin",
-	 .claim = "a pin counts 1024 more, beside a pipe's reference, mapped or not, until it is let go",
+	 .claim = "a pin counts 1024 more, beside a pipe's reference, mapped or not, until it is "
+		  "let go",
 	 .needs = NEEDS | DV_NEED_USERFAULT, .holder = PIN, .run = run_pin},
 	{.name = "counts-pin-killed",
-	 .claim = "when who pins a page is killed in the middle of the call, the pin is not counted any more",
+	 .claim = "when who pins a page is killed in the middle of the call, the pin is not "
+		  "counted any more",
 	 .needs = NEEDS | DV_NEED_USERFAULT, .holder = PIN, .run = run_pin_killed},
 	{.name = "counts-last-reference",
 	 .claim = "munmap does not free a page that a pipe holds; reading the pipe frees it, once",
@@ -284,10 +289,12 @@ static const struct dv_scenario scenarios[] = {
 	 .claim = "when io_uring refuses buffers because one is on DAX, none of them stays pinned",
 	 .needs = NEEDS | DV_NEED_URING, .run = run_refused},
 	{.name = "counts-huge-get",
-	 .claim = "a page of an entry of 2 MiB in a pipe counts 1 more, by tee 2 more, until it is read",
+	 .claim = "a page of an entry of 2 MiB in a pipe counts 1 more, by tee 2 more, until it "
+		  "is read",
 	 .needs = HUGE, .holder = PIPE, .run = run_get},
 	{.name = "counts-huge-get-many",
-	 .claim = "several pages of one entry of 2 MiB in a pipe count each, where the entry counts for all",
+	 .claim = "several pages of one entry of 2 MiB in a pipe count each, where the entry "
+		  "counts for all",
 	 .needs = HUGE, .holder = PIPE, .run = run_many},
 	{.name = "counts-huge-get-killed",
 	 .claim = "when who put a page of 2 MiB into a pipe is killed, the pipe alone is counted",

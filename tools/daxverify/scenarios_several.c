@@ -141,28 +141,29 @@ static const struct dv_scenario scenarios[] = {
 	 .needs = DV_NEED_DAX | DV_NEED_URING, URING, .run = run_several,
 	 .arg = FIRST_OTHER_FILE | PIECES},
 	{.name = "several-uring-copied",
-	 .claim = "two buffers for io_uring, a copied page of a private DAX mapping and a DAX page: "
-		  "neither stays pinned",
+	 .claim = "two buffers for io_uring, a copied page of a private DAX mapping and a DAX "
+		  "page: neither stays pinned",
 	 .needs = DV_NEED_DAX | DV_NEED_URING, URING, .run = run_several,
 	 .arg = FIRST_COPIED | PIECES},
 	{.name = "several-uring-one-buffer",
-	 .claim = "one buffer for io_uring that begins in anonymous and ends in DAX memory is refused, "
-		  "and nothing of it stays pinned",
+	 .claim = "one buffer for io_uring that begins in anonymous and ends in DAX memory is "
+		  "refused, and nothing of it stays pinned",
 	 .needs = DV_NEED_DAX | DV_NEED_URING, URING, .run = run_several, .arg = FIRST_ANON},
 	{.name = "several-rdma-anonymous",
 	 .claim = "an RDMA region that begins in anonymous and ends in DAX memory is refused, and "
 		  "nothing of it stays pinned",
 	 .needs = DV_NEED_DAX, RDMA, .run = run_several, .arg = FIRST_ANON},
 	{.name = "several-rdma-copied",
-	 .claim = "an RDMA region that begins in a copied page of a private DAX mapping is refused, "
-		  "and nothing of it stays pinned",
+	 .claim = "an RDMA region that begins in a copied page of a private DAX mapping is "
+		  "refused, and nothing of it stays pinned",
 	 .needs = DV_NEED_DAX, RDMA, .run = run_several, .arg = FIRST_COPIED},
 	{.name = "several-xdp-anonymous",
-	 .claim = "a umem of AF_XDP that begins in anonymous and ends in DAX memory is refused, and "
-		  "nothing of it stays pinned",
+	 .claim = "a umem of AF_XDP that begins in anonymous and ends in DAX memory is refused, "
+		  "and nothing of it stays pinned",
 	 .needs = DV_NEED_DAX, XDP, .run = run_several, .arg = FIRST_ANON},
 	{.name = "several-xdp-other-dax-file",
-	 .claim = "a umem of AF_XDP over pages of two DAX files is refused, and neither stays pinned",
+	 .claim = "a umem of AF_XDP over pages of two DAX files is refused, and neither stays "
+		  "pinned",
 	 .needs = DV_NEED_DAX, XDP, .run = run_several, .arg = FIRST_OTHER_FILE},
 	/* clang-format on */
 };

@@ -255,11 +255,13 @@ static const struct dv_scenario scenarios[] = {
 	 DV_NEED_DAX | DV_NEED_SWAPEXT, PIPE, DV_ST_MAPPED, &dv_swapext, DV_EXPECT_WAIT,
 	 &dv_swapext_skips, run_pair, PINNED_LOWER},
 	{"swap-boot-pin",
-	 "giving a file's blocks to the boot loader's inode waits until its pinned page is released",
+	 "giving a file's blocks to the boot loader's inode waits until its pinned page is "
+	 "released",
 	 DV_NEED_DAX | DV_NEED_SWAP_BOOT, PIPE, DV_ST_MAPPED, &dv_swap_boot, DV_EXPECT_WAIT,
 	 &dv_swap_boot_skips, run_swap_boot, 0},
 	{"shared-pin-write-truncate",
-	 "a pinned block that two files share is not freed when one is written to and one truncated",
+	 "a pinned block that two files share is not freed when one is written to and one "
+	 "truncated",
 	 NEEDS, "a page that two files share, vmspliced into a pipe", DV_ST_READONLY, &dv_write,
 	 DV_EXPECT_ANY, &dv_write_forgets, run_cow, 0},
 	/* clang-format on */

@@ -131,21 +131,24 @@ static enum dv_verdict run_restart(struct dv_ctx *c)
 static const struct dv_scenario scenarios[] = {
 	/* clang-format off */
 	{"signal-eintr-truncate",
-	 "a signal ends a truncate that waits with EINTR: nothing is lost, and it can be tried again",
+	 "a signal ends a truncate that waits with EINTR: nothing is lost, and it can be tried "
+	 "again",
 	 DV_NEED_DAX, PIPE, DV_ST_MAPPED, &dv_truncate_shrink, DV_EXPECT_WAIT, NULL, run_eintr, 0},
 	{"signal-eintr-punch",
 	 "a signal ends a punch that waits with EINTR: nothing is lost, and it can be tried again",
 	 DV_NEED_DAX | DV_NEED_PUNCH, PIPE, DV_ST_MAPPED, &dv_punch, DV_EXPECT_WAIT, NULL,
 	 run_eintr, 0},
 	{"signal-eintr-reflink",
-	 "a signal ends a reflink that waits with EINTR: nothing is lost, and it can be tried again",
+	 "a signal ends a reflink that waits with EINTR: nothing is lost, and it can be tried "
+	 "again",
 	 DV_NEED_DAX | DV_NEED_REFLINK, PIPE, DV_ST_MAPPED, &dv_reflink, DV_EXPECT_WAIT, NULL,
 	 run_eintr, 0},
 	{"signal-kill-truncate",
 	 "SIGKILL ends a process whose truncate waits, with the page held and nothing lost",
 	 DV_NEED_DAX, PIPE, DV_ST_MAPPED, &dv_truncate_shrink, DV_EXPECT_WAIT, NULL, run_kill, 0},
 	{"signal-restart-truncate",
-	 "with SA_RESTART a truncate that waits goes on waiting after the signal, until the release",
+	 "with SA_RESTART a truncate that waits goes on waiting after the signal, until the "
+	 "release",
 	 DV_NEED_DAX, PIPE, DV_ST_MAPPED, &dv_truncate_shrink, DV_EXPECT_WAIT, NULL,
 	 run_restart, 0},
 	/* clang-format on */

@@ -10,7 +10,8 @@ def _verdict(status, remark):
     if status == "ok":
         skip = re.match(r"SKIP\b\s*(.*)", remark)
         return ("skip", None, skip.group(1)) if skip else ("ok", None, None)
-    for pattern, verdict in ((r"(?:hang, )?known defect: (\S+)", "not ok"), (r"broken: (.*)", "broken")):
+    for pattern, verdict in ((r"(?:hang, )?known defect: (\S+)", "not ok"),
+                             (r"broken: (.*)", "broken")):
         match = re.match(pattern, remark)
         if match and verdict == "not ok":
             return "hang" if remark.startswith("hang") else verdict, match.group(1), None
