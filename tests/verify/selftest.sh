@@ -140,6 +140,11 @@ for holder in tee splice-unix splice-tcp direct-write uring-write process-vm msg
 		"waits: not ok"
 	expect early-drain "holders-$holder-truncate" "$plain" "waits: not ok"
 done
+# What each takes of the page is known: a reference, some, or a pin.
+for holder in tee splice-tcp process-vm uring-write; do
+	expect early-drain "holders-$holder-truncate" "$plain" "counts while held: not ok"
+	expect wrong-scheme "holders-$holder-truncate" "$plain" "counts when pinned: not ok"
+done
 # What is read into the page stands in the file; a copy got it in its place.
 for holder in direct-read uring-read; do
 	expect none "holders-$holder-punch" "ok 1"
