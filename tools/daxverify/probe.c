@@ -79,17 +79,20 @@ static int try_op(struct dv_env *env, enum dv_action_kind kind, int calls)
 	return ret;
 }
 
-static void probe_op(struct dv_env *env, unsigned need, enum dv_action_kind kind,
-		     const char *name)
+static void probe_op(struct dv_env *env, unsigned needs, unsigned need,
+		     enum dv_action_kind kind, const char *name)
 {
-	int ret = try_op(env, kind, 1);
+	int ret;
 
+	if (!(needs & need))
+		return;
+	ret = try_op(env, kind, 1);
 	meets(env, need, ret != -EOPNOTSUPP && ret != -ENOSYS, "%s has no %s (%s)",
 	      env->facts.fs, name, strerror(-ret));
 }
 
 /* Newer or rarer calls, which fail in many ways where they are not to be had. */
-static void probe_rare(struct dv_env *env)
+static void probe_rare(struct dv_env *env, unsigned needs)
 {
 	static const struct {
 		unsigned need;
@@ -107,6 +110,8 @@ static void probe_rare(struct dv_env *env)
 	int ret;
 
 	for (i = 0; i < DV_COUNT(rare); i++) {
+		if (!(needs & rare[i].need))
+			continue;
 		if (rare[i].kind == DV_ACT_SWAP_BOOT && !env->opt.scratch) {
 			meets(env, rare[i].need, false,
 			      "would give blocks to the boot loader's "
@@ -209,20 +214,23 @@ static void probe_userfault(struct dv_env *env)
 		close(fd);
 }
 
-/* `needs`: of all scenarios that will run. Tracing is switched on for them only. */
+/* `needs`: of all scenarios that will run. What takes time is tried for them only. */
 void dv_probe(struct dv_env *env, unsigned needs)
 {
 	probe_fs(env);
-	probe_op(env, DV_NEED_PUNCH, DV_ACT_PUNCH, "FALLOC_FL_PUNCH_HOLE");
-	probe_op(env, DV_NEED_ZERO_RANGE, DV_ACT_ZERO_RANGE, "FALLOC_FL_ZERO_RANGE");
-	probe_op(env, DV_NEED_COLLAPSE, DV_ACT_COLLAPSE, "FALLOC_FL_COLLAPSE_RANGE");
-	probe_op(env, DV_NEED_INSERT, DV_ACT_INSERT, "FALLOC_FL_INSERT_RANGE");
-	probe_rare(env);
+	probe_op(env, needs, DV_NEED_PUNCH, DV_ACT_PUNCH, "FALLOC_FL_PUNCH_HOLE");
+	probe_op(env, needs, DV_NEED_ZERO_RANGE, DV_ACT_ZERO_RANGE,
+		 "FALLOC_FL_ZERO_RANGE");
+	probe_op(env, needs, DV_NEED_COLLAPSE, DV_ACT_COLLAPSE,
+		 "FALLOC_FL_COLLAPSE_RANGE");
+	probe_op(env, needs, DV_NEED_INSERT, DV_ACT_INSERT, "FALLOC_FL_INSERT_RANGE");
+	probe_rare(env, needs);
 	probe_kernel(env, needs);
 	probe_userfault(env);
 	if (env->have & DV_NEED_DAX) {
 		probe_counts(env);
-		probe_huge(env);
+		if (needs & DV_NEED_HUGE)
+			probe_huge(env);
 	} else {
 		meets(env, DV_NEED_OBSERVER, false, "no DAX here");
 		meets(env, DV_NEED_COUNTS, false, "no DAX here");
