@@ -83,6 +83,7 @@ enum dv_symptom {
 	DV_SYM_UNFLUSHED = 1 << 4,  /* stored pages that no flush reached */
 	DV_SYM_SPINS = 1 << 8,	    /* waits with the CPU busy, and signals do not end it */
 	DV_SYM_UNKILLABLE = 1 << 9, /* waits where SIGKILL does not end it */
+	DV_SYM_ERRNO_512 = 1 << 10, /* an errno that user space must never see */
 };
 
 /* What holds the page, and what has become of the mapping by then. */

@@ -134,6 +134,27 @@ const struct dv_defect dv_reflink_spin = {
 	.explains = DV_SYM_SPINS | DV_SYM_UNKILLABLE,
 };
 
+const struct dv_defect dv_uring_erestartsys = {
+	.name = "uring-erestartsys",
+	.summary =
+		"An io_uring fallocate, ftruncate or MADV_REMOVE that waits for a pinned page and "
+		"is cancelled completes with -512, ERESTARTSYS, which is no errno of user space.",
+	.claim = "A request that was cancelled completes with ECANCELED or EINTR.",
+	.symptom = "The completion's res is -512.",
+	.since = "Linux 5.6 (fallocate, MADV_REMOVE) and 6.9 (ftruncate), where io_uring got them.",
+	.fixed_by = "some release after 6.16; stable 6.1 and 6.12 have the fix as well. There, "
+		    "io_issue_sqe() passes all results through io_fixup_restart_res()",
+	.advice = "Take -512 in a completion for EINTR.",
+	.reference =
+		"io_fallocate() in io_uring/sync.c, io_ftruncate() in io_uring/truncate.c and "
+		"io_madvise() in io_uring/advise.c hand on what the wait returned, as system calls "
+		"do; but nobody translates it on a completion's way.",
+	.seen = "the program exits with 1 on 6.16.12, with 0 on 6.1.192, 6.12.117 and 7.3.4 (ext4, "
+		"xfs).",
+	.core = DV_SYM_ERRNO_512,
+	.explains = DV_SYM_ERRNO_512,
+};
+
 const struct dv_defect dv_unkillable_eviction = {
 	.name = "unkillable-eviction",
 	.summary =
@@ -229,8 +250,9 @@ const struct dv_defect dv_write_forgets = {
 
 const struct dv_defect *const dv_defects[] = {
 	&dv_unmapped_busy_page,	 &dv_lost_wakeup,      &dv_direct_io_lost_wakeup,
-	&dv_fsync_skips,	 &dv_reflink_spin,     &dv_unkillable_eviction,
-	&dv_swap_boot_skips,	 &dv_swapext_skips,    &dv_write_forgets,
+	&dv_fsync_skips,	 &dv_reflink_spin,     &dv_uring_erestartsys,
+	&dv_unkillable_eviction, &dv_swap_boot_skips,  &dv_swapext_skips,
+	&dv_write_forgets,
 };
 const unsigned dv_ndefects = DV_COUNT(dv_defects);
 

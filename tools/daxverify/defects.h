@@ -22,7 +22,7 @@ struct dv_defect {
 
 /* defects.c */
 extern const struct dv_defect dv_unmapped_busy_page, dv_lost_wakeup, dv_fsync_skips,
-	dv_direct_io_lost_wakeup, dv_reflink_spin, dv_unkillable_eviction,
+	dv_direct_io_lost_wakeup, dv_reflink_spin, dv_uring_erestartsys, dv_unkillable_eviction,
 	dv_swap_boot_skips, dv_swapext_skips, dv_write_forgets;
 extern const struct dv_defect *const dv_defects[];
 extern const unsigned dv_ndefects;

@@ -15,6 +15,7 @@ EMBED(dv_repro_lost_wakeup, "lost-wakeup-on-refault");
 EMBED(dv_repro_direct_io, "lost-wakeup-after-direct-io");
 EMBED(dv_repro_fsync_skips, "fsync-skips-after-break");
 EMBED(dv_repro_reflink_spin, "reflink-spin");
+EMBED(dv_repro_uring_erestartsys, "uring-erestartsys");
 EMBED(dv_repro_unkillable_eviction, "unkillable-eviction");
 EMBED(dv_repro_swap_boot, "swap-boot-skips-break");
 EMBED(dv_repro_swapext, "swapext-skips-break");
@@ -30,6 +31,7 @@ static const struct {
 	{&dv_direct_io_lost_wakeup, dv_repro_direct_io, dv_repro_direct_io_end},
 	{&dv_fsync_skips, dv_repro_fsync_skips, dv_repro_fsync_skips_end},
 	{&dv_reflink_spin, dv_repro_reflink_spin, dv_repro_reflink_spin_end},
+	{&dv_uring_erestartsys, dv_repro_uring_erestartsys, dv_repro_uring_erestartsys_end},
 	{&dv_unkillable_eviction, dv_repro_unkillable_eviction,
 	 dv_repro_unkillable_eviction_end},
 	{&dv_swap_boot_skips, dv_repro_swap_boot, dv_repro_swap_boot_end},
