@@ -142,15 +142,15 @@ const struct dv_defect dv_uring_erestartsys = {
 	.claim = "A request that was cancelled completes with ECANCELED or EINTR.",
 	.symptom = "The completion's res is -512.",
 	.since = "Linux 5.6 (fallocate, MADV_REMOVE) and 6.9 (ftruncate), where io_uring got them.",
-	.fixed_by = "some release after 6.16; stable 6.1 and 6.12 have the fix as well. There, "
-		    "io_issue_sqe() passes all results through io_fixup_restart_res()",
+	.fixed_by = "Linux 7.3, where io_issue_sqe() passes all results through "
+		    "io_fixup_restart_res(); stable 6.1.192 and 6.12.117 do so as well",
 	.advice = "Take -512 in a completion for EINTR.",
 	.reference =
 		"io_fallocate() in io_uring/sync.c, io_ftruncate() in io_uring/truncate.c and "
 		"io_madvise() in io_uring/advise.c hand on what the wait returned, as system calls "
 		"do; but nobody translates it on a completion's way.",
-	.seen = "the program exits with 1 on 6.16.12, with 0 on 6.1.192, 6.12.117 and 7.3.4 (ext4, "
-		"xfs).",
+	.seen = "the program exits with 1 on 6.16.12, 6.17.13, 6.18.15 and 7.2.13, with 0 on "
+		"6.1.192, 6.12.117 and 7.3.4.",
 	.core = DV_SYM_ERRNO_512,
 	.explains = DV_SYM_ERRNO_512,
 };
