@@ -124,6 +124,11 @@ expect extra-pin counts-get "$plain" "in two pipes: not ok"
 expect extra-pin counts-pin "$plain" "the pin is gone: not ok"
 expect extra-pin counts-huge-pin "$plain" "pinned: not ok"
 expect extra-pin counts-refused-registration "$plain" "counts of the memory before it: not ok"
+if [ -n "$device_dax" ]; then
+	expect none counts-devdax-map "ok 1"
+	expect wrong-scheme counts-devdax-map "$plain" "unmapped: not ok"
+	expect extra-pin counts-devdax-pin "$plain" "the pin is gone: not ok"
+fi
 expect early-drain mapped-pin-truncate-zero "$plain" "counts while held: not ok"
 expect early-drain huge-pin-truncate-zero "$plain" "counts while held: not ok"
 expect no-drain counts-last-reference "$plain" "when the pipe is read: not ok"

@@ -33,25 +33,58 @@ static int extra_pin(struct dv_ctx *c, struct dv_counted *t)
 	return vmsplice(c->tee_w, &iov, 1, SPLICE_F_NONBLOCK) < 0 ? -errno : 0;
 }
 
-int dv_counted_begin(struct dv_ctx *c, struct dv_counted *t)
+static int make(struct dv_ctx *c, struct dv_counted *t, unsigned npages)
 {
-	bool huge = c->sc->needs & DV_NEED_HUGE;
-	unsigned npages = huge ? DV_HUGE_PAGES : DV_FILE_PAGES;
 	int ret = dv_path(c, t->path, "file");
 
-	t->len = npages * dv_page_size();
-	if (!ret)
-		ret = dv_file_make(t->path, npages);
-	t->fd = ret ? -1 : open(t->path, O_RDWR | O_CLOEXEC);
-	if (!ret)
-		ret = t->fd < 0 ? -errno : dv_counted_map(t);
+	return ret ? ret : dv_file_make(t->path, npages);
+}
+
+static int map(struct dv_counted *t)
+{
+	t->fd = open(t->path, O_RDWR | O_CLOEXEC);
+	return t->fd < 0 ? -errno : dv_counted_map(t);
+}
+
+/* The pages of device DAX are compound from its start on, in all kernels since 5.17. */
+static int find_page(const struct dv_ctx *c, struct dv_counted *t)
+{
+	struct dv_page_look seen;
+	int ret = dv_pfn_at(getpid(), t->page, &t->pfn);
+
 	if (ret)
-		return dv_broken(c, "cannot map a file of %u pages: %s", npages,
-				 strerror(-ret));
+		return ret;
+	t->shared = c->sc->needs & DV_NEED_HUGE && c->env->scheme == DV_SCHEME_IDLE_0;
+	if (!(c->sc->needs & DV_NEED_DEVICE_DAX))
+		return 0;
+	t->base = 1;
+	ret = dv_observer_look(c->env->observer, t->pfn, &seen);
+	t->shared = seen.order > 0;
+	return ret;
+}
+
+int dv_counted_begin(struct dv_ctx *c, struct dv_counted *t)
+{
+	bool device = c->sc->needs & DV_NEED_DEVICE_DAX,
+	     huge = c->sc->needs & DV_NEED_HUGE;
+	unsigned npages = device || huge ? DV_HUGE_PAGES : DV_FILE_PAGES;
+	int ret = 0;
+
+	memset(t, 0, sizeof(*t));
+	t->len = npages * dv_page_size();
+	if (device)
+		snprintf(t->path, sizeof(t->path), "%s", c->env->opt.device_dax);
+	else
+		ret = make(c, t, npages);
+	if (!ret)
+		ret = map(t);
+	if (ret)
+		return dv_broken(c, "cannot map %u pages of %s: %s", npages,
+				 device ? t->path : "a file", strerror(-ret));
 	dv_counted_store(t);
 	if (huge && !dv_mapped_huge(t->page))
 		return dv_broken(c, DV_NO_HUGE);
-	ret = dv_pfn_at(getpid(), t->page, &t->pfn);
+	ret = find_page(c, t);
 	if (!ret)
 		ret = extra_pin(c, t);
 	return ret ? dv_broken(c, "cannot tell which page is mapped: %s", strerror(-ret))
@@ -61,7 +94,8 @@ int dv_counted_begin(struct dv_ctx *c, struct dv_counted *t)
 void dv_counted_judge(struct dv_ctx *c, const struct dv_counted *t, const char *name,
 		      unsigned maps, unsigned gets, unsigned pins)
 {
-	const struct dv_uses u = {.maps = maps, .gets = gets, .pins = pins};
+	const struct dv_uses u = {
+		.base = t->base, .maps = maps, .gets = gets, .pins = pins};
 
 	dv_counts_judge(c, name, t->pfn, u);
 }

@@ -58,6 +58,7 @@ enum dv_scheme {
 
 /* Who has a page, as the test knows it. */
 struct dv_uses {
+	unsigned base; /* what the driver of the device keeps where FS DAX keeps none */
 	unsigned maps; /* page table entries, in all processes */
 	unsigned gets; /* references of the kind FOLL_GET */
 	unsigned pins; /* references of the kind FOLL_PIN */
@@ -87,10 +88,13 @@ struct dv_counted {
 	char *map, *page; /* the mapping, and the page in it */
 	size_t len;	  /* of the file and the mapping */
 	uint64_t pfn;
+	unsigned base;	  /* as in dv_uses */
+	bool shared;	  /* all pages of the mapping have one count */
 };
 /*
  * Make the file, map it, and store to the page. With DV_NEED_HUGE among the scenario's
- * needs the file has 2 MiB, in one entry. The answer is one of enum dv_verdict.
+ * needs the file has 2 MiB, in one entry; with DV_NEED_DEVICE_DAX it is the device. The
+ * answer is one of enum dv_verdict.
  */
 int dv_counted_begin(struct dv_ctx *c, struct dv_counted *t);
 int dv_counted_map(struct dv_counted *t);

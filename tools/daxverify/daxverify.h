@@ -70,8 +70,9 @@ enum dv_need {
 	DV_NEED_COUNTS = 1 << 22,   /* and it is known what they must be */
 	DV_NEED_HUGE = 1 << 23,	    /* 2 MiB of a file in one page table entry */
 	DV_NEED_USERFAULT = 1 << 24,
+	DV_NEED_DEVICE_DAX = 1 << 25, /* one that may be overwritten */
 };
-#define DV_NEED_BITS 25
+#define DV_NEED_BITS 26
 
 /* Ways in which an oracle can fail that some known defect explains (bits). */
 enum dv_symptom {

@@ -49,8 +49,7 @@ static enum dv_verdict open_devdax(struct dv_ctx *c, struct dv_memory *m)
 	const char *path = c->env->opt.device_dax;
 
 	if (!path)
-		return dv_skip(c, "no device DAX: name one that may be overwritten with "
-				  "--device-dax (ndctl create-namespace -m devdax)");
+		return dv_skip(c, DV_NO_DEVICE_DAX);
 	m->fd = open(path, O_RDWR | O_CLOEXEC);
 	if (m->fd < 0)
 		return dv_broken(c, "cannot open %s: %s", path, strerror(errno));

@@ -21,6 +21,10 @@ struct dv_memory {
 	char path[PATH_MAX]; /* of FS DAX */
 };
 
+#define DV_NO_DEVICE_DAX                                                                      \
+	"no device DAX: name one that may be overwritten with --device-dax (ndctl "           \
+	"create-namespace -m devdax)"
+
 extern const char *const dv_memory_names[DV_MEM_KINDS];
 /*
  * Mapped shared (but for anonymous memory), and each page of it filled as the original.

@@ -2,6 +2,8 @@
 /* Which needs are met here: found by trying. A "no" says what would make it a "yes". */
 #include "daxverify.h"
 
+#include "memory.h"
+
 #include <liburing.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -227,6 +229,7 @@ void dv_probe(struct dv_env *env, unsigned needs)
 	probe_rare(env, needs);
 	probe_kernel(env, needs);
 	probe_userfault(env);
+	meets(env, DV_NEED_DEVICE_DAX, env->opt.device_dax != NULL, DV_NO_DEVICE_DAX);
 	if (env->have & DV_NEED_DAX) {
 		probe_counts(env);
 		if (needs & DV_NEED_HUGE)

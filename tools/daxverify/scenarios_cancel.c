@@ -29,9 +29,10 @@ static enum dv_verdict run_cancel(struct dv_ctx *c)
 		kill(r.actor.pid, SIGUSR1); /* the actor cancels its request */
 	ret = dv_actor_wait(&r.actor, DV_WAKE_MS, DV_LIMIT_MS);
 	dv_oracle(c, ret == 0 && cancelled_well(&r.actor),
-		  ret == 0 && r.actor.shm->err == ERESTARTSYS ? DV_SYM_ERRNO_512 : DV_SYM_NONE,
-		  "completion", "ECANCELED or EINTR", "%s %d", ret ? "none, after" : "errno",
-		  ret ? DV_WAKE_MS : r.actor.shm->err);
+		  ret == 0 && r.actor.shm->err == ERESTARTSYS ? DV_SYM_ERRNO_512
+							      : DV_SYM_NONE,
+		  "completion", "ECANCELED or EINTR", "%s %d",
+		  ret ? "none, after" : "errno", ret ? DV_WAKE_MS : r.actor.shm->err);
 	dv_oracle(c, dv_rig_held(c, &r), DV_SYM_NONE, "held",
 		  "the page is still in the pipe", "%d bytes in the pipe",
 		  dv_pipe_fill(c->pipe_r));

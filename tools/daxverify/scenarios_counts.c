@@ -324,6 +324,8 @@ static enum dv_verdict run_gone(struct dv_ctx *c)
 
 #define NEEDS (DV_NEED_DAX | DV_NEED_ROOT | DV_NEED_COUNTS)
 #define HUGE  (NEEDS | DV_NEED_HUGE)
+/* With a folder on FS DAX beside it: the way of counting is found out there. */
+#define DEVICE (NEEDS | DV_NEED_DEVICE_DAX)
 
 static const struct dv_scenario scenarios[] = {
 	/* clang-format off */
@@ -383,6 +385,21 @@ static const struct dv_scenario scenarios[] = {
 	 .claim = "truncate takes a mapped entry of 2 MiB away without a wait, and leaves idle "
 		  "pages",
 	 .needs = HUGE, .action = &dv_truncate_zero, .run = run_gone},
+	{.name = "counts-devdax-map",
+	 .claim = "an unused page of device DAX counts 1 in both ways of counting, and a mapping "
+		  "as on FS DAX",
+	 .needs = DEVICE, .run = run_once},
+	{.name = "counts-devdax-map-twice",
+	 .claim = "two mappings of device DAX in one process count as two",
+	 .needs = DEVICE, .run = run_twice},
+	{.name = "counts-devdax-map-processes",
+	 .claim = "each process that maps device DAX counts, and none when it unmaps, exits or "
+		  "is killed",
+	 .needs = DEVICE, .run = run_many},
+	{.name = "counts-devdax-fork",
+	 .claim = "a child counts when it touches device DAX, not when it is forked, and not "
+		  "after exit",
+	 .needs = DEVICE, .run = run_fork},
 	/* clang-format on */
 };
 

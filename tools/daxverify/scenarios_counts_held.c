@@ -50,7 +50,6 @@ static enum dv_verdict run_get(struct dv_ctx *c)
 /* The same page again and again, and then its neighbours. */
 static enum dv_verdict run_many(struct dv_ctx *c)
 {
-	bool huge = c->sc->needs & DV_NEED_HUGE;
 	size_t page = dv_page_size();
 	struct dv_counted t;
 	enum dv_verdict v = dv_counted_begin(c, &t);
@@ -70,8 +69,7 @@ static enum dv_verdict run_many(struct dv_ctx *c)
 		return dv_broken(c, "cannot fill the pipe: %s", strerror(-ret));
 	/* Where one entry maps them all they have one count, in the newer way of
 	 * counting. */
-	dv_counted_judge(c, &t, "and its neighbours", 1,
-			 huge && c->env->scheme == DV_SCHEME_IDLE_0 ? GETS + 2 : GETS, 0);
+	dv_counted_judge(c, &t, "and its neighbours", 1, t.shared ? GETS + 2 : GETS, 0);
 	dv_drain(c->pipe_r, NULL, 0, NULL);
 	dv_counted_judge(c, &t, "the pipe was read", 1, 0, 0);
 	munmap(t.map, t.len);
@@ -116,8 +114,7 @@ static enum dv_verdict run_killed(struct dv_ctx *c)
 /* Several pages: where they share their counts, each of them is counted there. */
 static enum dv_verdict run_pin(struct dv_ctx *c)
 {
-	bool shared = c->sc->needs & DV_NEED_HUGE && c->env->scheme == DV_SCHEME_IDLE_0;
-	unsigned npages = 3, pins = shared ? npages : 1;
+	unsigned npages = 3, pins;
 	struct dv_pinner p;
 	struct dv_counted t;
 	enum dv_verdict v = dv_counted_begin(c, &t);
@@ -125,6 +122,7 @@ static enum dv_verdict run_pin(struct dv_ctx *c)
 
 	if (v != DV_OK)
 		return v;
+	pins = t.shared ? npages : 1;
 	ret = dv_pinner_start(&p, t.page, npages);
 	if (ret)
 		return dv_broken(c, "cannot pin: %s", strerror(-ret));
@@ -146,7 +144,6 @@ static enum dv_verdict run_pin(struct dv_ctx *c)
 /* Who pins is killed in the middle. */
 static enum dv_verdict run_pin_killed(struct dv_ctx *c)
 {
-	bool shared = c->sc->needs & DV_NEED_HUGE && c->env->scheme == DV_SCHEME_IDLE_0;
 	struct dv_pinner p;
 	struct dv_counted t;
 	enum dv_verdict v = dv_counted_begin(c, &t);
@@ -157,7 +154,7 @@ static enum dv_verdict run_pin_killed(struct dv_ctx *c)
 	ret = dv_pinner_start(&p, t.page, 2);
 	if (ret)
 		return dv_broken(c, "cannot pin: %s", strerror(-ret));
-	dv_counted_judge(c, &t, "pinned", 1, 0, shared ? 2 : 1);
+	dv_counted_judge(c, &t, "pinned", 1, 0, t.shared ? 2 : 1);
 	kill(p.pid, SIGKILL);
 	ret = dv_child_wait(p.pid, DV_LIMIT_MS, NULL);
 	if (ret)
@@ -255,10 +252,43 @@ static enum dv_verdict run_refused(struct dv_ctx *c)
 	return DV_OK;
 }
 
-#define NEEDS (DV_NEED_DAX | DV_NEED_ROOT | DV_NEED_COUNTS)
-#define HUGE  (NEEDS | DV_NEED_HUGE)
-#define PIPE  "a page of the file vmspliced into a pipe"
-#define PIN   "pages of the file pinned by a process_vm_readv that sleeps in a userfaultfd"
+/* Device DAX may be pinned for long: the ring's buffers are, until they are given back.
+ */
+static enum dv_verdict run_buffers(struct dv_ctx *c)
+{
+	struct io_uring ring;
+	struct dv_counted t;
+	enum dv_verdict v = dv_counted_begin(c, &t);
+	struct iovec iov;
+	int ret;
+
+	if (v != DV_OK)
+		return v;
+	ret = io_uring_queue_init(2, &ring, 0);
+	if (ret)
+		return dv_broken(c, "cannot set up a ring: %s", strerror(-ret));
+	iov = (struct iovec){t.page, dv_page_size()};
+	ret = io_uring_register_buffers(&ring, &iov, 1);
+	if (ret == -EOPNOTSUPP) {
+		dv_counted_judge(c, &t, "refused", 1, 0, 0);
+		return DV_OK;
+	}
+	if (ret)
+		return dv_broken(c, "cannot register a buffer: %s", strerror(-ret));
+	dv_counted_judge(c, &t, "registered", 1, 0, 1);
+	munmap(t.map, t.len);
+	dv_counted_judge(c, &t, "unmapped", 0, 0, 1);
+	io_uring_unregister_buffers(&ring);
+	dv_counted_judge(c, &t, "unregistered", 0, 0, 0);
+	io_uring_queue_exit(&ring);
+	return DV_OK;
+}
+
+#define NEEDS  (DV_NEED_DAX | DV_NEED_ROOT | DV_NEED_COUNTS)
+#define HUGE   (NEEDS | DV_NEED_HUGE)
+#define DEVICE (NEEDS | DV_NEED_DEVICE_DAX)
+#define PIPE   "a page of the file vmspliced into a pipe"
+#define PIN    "pages of the file pinned by a process_vm_readv that sleeps in a userfaultfd"
 
 static const struct dv_scenario scenarios[] = {
 	/* clang-format off */
@@ -308,6 +338,26 @@ static const struct dv_scenario scenarios[] = {
 	{.name = "counts-huge-last-reference",
 	 .claim = "munmap frees no 2 MiB of which a pipe holds a page; reading the pipe does, once",
 	 .needs = HUGE, .holder = PIPE, .run = run_last},
+	{.name = "counts-devdax-get",
+	 .claim = "a page of device DAX in a pipe counts 1 more, by tee 2 more, until it is read",
+	 .needs = DEVICE, .holder = PIPE, .run = run_get},
+	{.name = "counts-devdax-get-many",
+	 .claim = "several pages of one entry of device DAX in a pipe are counted for all of it",
+	 .needs = DEVICE, .holder = PIPE, .run = run_many},
+	{.name = "counts-devdax-get-killed",
+	 .claim = "when who put a page of device DAX into a pipe is killed, the pipe alone is "
+		  "counted",
+	 .needs = DEVICE, .holder = PIPE, .run = run_killed},
+	{.name = "counts-devdax-pin",
+	 .claim = "a pin on device DAX counts for each of its pages, until it is let go",
+	 .needs = DEVICE | DV_NEED_USERFAULT, .holder = PIN, .run = run_pin},
+	{.name = "counts-devdax-pin-killed",
+	 .claim = "when who pins device DAX is killed, no pin is counted any more",
+	 .needs = DEVICE | DV_NEED_USERFAULT, .holder = PIN, .run = run_pin_killed},
+	{.name = "counts-devdax-buffers",
+	 .claim = "a registered buffer on device DAX counts as a pin until it is unregistered, or "
+		  "is refused and leaves none",
+	 .needs = DEVICE | DV_NEED_URING, .run = run_buffers},
 	/* clang-format on */
 };
 

@@ -80,7 +80,7 @@ struct dv_page_look dv_scheme_expect(enum dv_scheme s, unsigned order, struct dv
 	if (s == DV_SCHEME_IDLE_1) {
 		want.ref += 1;
 	} else {
-		want.ref += (int)u.maps;
+		want.ref += (int)(u.base + u.maps);
 		want.map = (int)u.maps;
 	}
 	if (order) {
