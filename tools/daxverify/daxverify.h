@@ -85,6 +85,8 @@ enum dv_symptom {
 	DV_SYM_SPINS = 1 << 8,	    /* waits with the CPU busy, and signals do not end it */
 	DV_SYM_UNKILLABLE = 1 << 9, /* waits where SIGKILL does not end it */
 	DV_SYM_ERRNO_512 = 1 << 10, /* an errno that user space must never see */
+	DV_SYM_WAKE_LOST = 1 << 11, /* a futex's wake that reached nobody */
+	DV_SYM_SIGBUS = 1 << 12,    /* a load of what is there */
 };
 
 /* What holds the page, and what has become of the mapping by then. */
@@ -366,6 +368,8 @@ int dv_file_make_as(const char *path, unsigned npages, unsigned index);
 int dv_file_make_at(const char *path, unsigned npages, const struct dv_span *span);
 int dv_file_prove(const char *path, const struct dv_span *span);
 int dv_file_spoil(const char *path, unsigned page);
+/* A new file that shares all blocks of the first. */
+int dv_file_clone(const char *from, const char *to);
 void dv_page_prove(void *page, unsigned index);
 void dv_page_fill(void *page, enum dv_tag tag, unsigned index);
 enum dv_page_is dv_page_look(const void *page, unsigned index);
@@ -538,7 +542,7 @@ struct dv_group {
 extern const struct dv_group dv_group_map_sync, dv_group_pin, dv_group_evict,
 	dv_group_signal, dv_group_refault, dv_group_leak, dv_group_fsync, dv_group_uring,
 	dv_group_beside, dv_group_cancel, dv_group_own, dv_group_poison, dv_group_quiet,
-	dv_group_shared, dv_group_pins, dv_group_several, dv_group_holders,
+	dv_group_shared, dv_group_clone, dv_group_pins, dv_group_several, dv_group_holders,
 	dv_group_counts, dv_group_counts_held, dv_group_huge;
 #define DV_SCENARIOS_MAX 512
 unsigned dv_scenarios_all(const struct dv_scenario *out[DV_SCENARIOS_MAX]);

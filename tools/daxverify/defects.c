@@ -248,11 +248,58 @@ const struct dv_defect dv_write_forgets = {
 	.log_hint = "dax_disassociate_entry truncate_folio_batch_exceptionals",
 };
 
+const struct dv_defect dv_futex_after_clone = {
+	.name = "futex-after-clone",
+	.summary =
+		"A futex in a DAX file that was cloned (reflinked) is taken for one in private "
+		"memory, so that a wake from another process reaches nobody; also after a store "
+		"has given the file a block of its own again.",
+	.claim = "A futex in shared memory wakes who waits for it in another process.",
+	.symptom = "FUTEX_WAKE returns 0 while a process waits; locks that processes share in "
+		   "such a file (pthread mutexes, semaphores) hang.",
+	.since = "Linux 6.0, where xfs began to allow reflinks on DAX.",
+	.fixed_by = "Linux 6.15: \"fs/dax: remove PAGE_MAPPING_DAX_SHARED mapping flag\"",
+	.advice = "Do not keep futexes, mutexes or semaphores of several processes in a DAX file "
+		  "that is reflinked, deduplicated or copied by copy_file_range.",
+	.reference =
+		"dax_page_share_get() in fs/dax.c marks a shared page by page->mapping = 1, which "
+		"PageAnon() takes for anonymous memory; get_futex_key() in kernel/futex/core.c "
+		"makes the key of one process of it.",
+	.seen = "the program exits with 1 on 6.1.192 and 6.12.117, with 0 on 6.16.12 and 7.3.4.",
+	.core = DV_SYM_WAKE_LOST,
+	.explains = DV_SYM_WAKE_LOST,
+};
+
+const struct dv_defect dv_sigbus_after_clone = {
+	.name = "sigbus-after-clone",
+	.summary =
+		"A page of a DAX file that was mapped by a small entry keeps its place in the file "
+		"when that entry is gone. When its block is cloned (reflinked) later, and mapped "
+		"by an entry of 2 MiB, the kernel takes the place for a number of sharers, and the "
+		"load ends with SIGBUS.",
+	.claim = "What is in a file can be read through a mapping.",
+	.symptom = "SIGBUS on a load; the kernel warns in dax_insert_entry and "
+		   "vmf_insert_folio_pmd.",
+	.since = "Linux 6.15.",
+	.fixed_by = "Linux 7.1, where dax_folio_reset_order() clears the field for small pages as "
+		    "well",
+	.advice = "Do not reflink DAX files on these kernels, or map them with MADV_NOHUGEPAGE.",
+	.reference =
+		"dax_folio_put() in fs/dax.c leaves folio->index as it was, which is one word with "
+		"folio->share: dax_folio_is_shared() is true for a page that nobody shares, and "
+		"dax_insert_entry() does not make the folio of 2 MiB.",
+	.seen = "the program exits with 1 on 6.16.12, 6.17.13 and 6.18.15, with 0 on 6.1.192, "
+		"6.12.117, 7.2.13 and 7.3.4.",
+	.core = DV_SYM_SIGBUS,
+	.explains = DV_SYM_SIGBUS | DV_SYM_LOG,
+	.log_hint = "dax_insert_entry vmf_insert_folio_pmd dax_associate_entry dax_folio_put",
+};
+
 const struct dv_defect *const dv_defects[] = {
 	&dv_unmapped_busy_page,	 &dv_lost_wakeup,      &dv_direct_io_lost_wakeup,
 	&dv_fsync_skips,	 &dv_reflink_spin,     &dv_uring_erestartsys,
 	&dv_unkillable_eviction, &dv_swap_boot_skips,  &dv_swapext_skips,
-	&dv_write_forgets,
+	&dv_write_forgets,	 &dv_futex_after_clone, &dv_sigbus_after_clone,
 };
 const unsigned dv_ndefects = DV_COUNT(dv_defects);
 

@@ -6,8 +6,10 @@
 #include "daxverify.h"
 
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -256,6 +258,20 @@ int dv_file_spoil(const char *path, unsigned page)
 }
 
 /* MAP_SHARED, and with MAP_SYNC when asked. MAP_FAILED and errno on failure. */
+int dv_file_clone(const char *from, const char *to)
+{
+	int src = open(from, O_RDONLY | O_CLOEXEC), ret = 0;
+	int dst = open(to, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	if (src < 0 || dst < 0 || ioctl(dst, FICLONE, src) || fsync(dst))
+		ret = -errno;
+	if (src >= 0)
+		close(src);
+	if (dst >= 0)
+		close(dst);
+	return ret;
+}
+
 void *dv_map_dax(int fd, size_t len, bool sync)
 {
 	int flags = sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED;

@@ -16,6 +16,8 @@ EMBED(dv_repro_direct_io, "lost-wakeup-after-direct-io");
 EMBED(dv_repro_fsync_skips, "fsync-skips-after-break");
 EMBED(dv_repro_reflink_spin, "reflink-spin");
 EMBED(dv_repro_uring_erestartsys, "uring-erestartsys");
+EMBED(dv_repro_futex, "futex-after-clone");
+EMBED(dv_repro_sigbus, "sigbus-after-clone");
 EMBED(dv_repro_unkillable_eviction, "unkillable-eviction");
 EMBED(dv_repro_swap_boot, "swap-boot-skips-break");
 EMBED(dv_repro_swapext, "swapext-skips-break");
@@ -31,7 +33,10 @@ static const struct {
 	{&dv_direct_io_lost_wakeup, dv_repro_direct_io, dv_repro_direct_io_end},
 	{&dv_fsync_skips, dv_repro_fsync_skips, dv_repro_fsync_skips_end},
 	{&dv_reflink_spin, dv_repro_reflink_spin, dv_repro_reflink_spin_end},
-	{&dv_uring_erestartsys, dv_repro_uring_erestartsys, dv_repro_uring_erestartsys_end},
+	{&dv_uring_erestartsys, dv_repro_uring_erestartsys,
+	 dv_repro_uring_erestartsys_end},
+	{&dv_futex_after_clone, dv_repro_futex, dv_repro_futex_end},
+	{&dv_sigbus_after_clone, dv_repro_sigbus, dv_repro_sigbus_end},
 	{&dv_unkillable_eviction, dv_repro_unkillable_eviction,
 	 dv_repro_unkillable_eviction_end},
 	{&dv_swap_boot_skips, dv_repro_swap_boot, dv_repro_swap_boot_end},
@@ -39,7 +44,8 @@ static const struct {
 	{&dv_write_forgets, dv_repro_write_forgets, dv_repro_write_forgets_end},
 };
 
-/* NULL where there is none: tests/verify/unit.sh asks for each, so that this stays unused. */
+/* NULL where there is none: tests/verify/unit.sh asks for each, so that this stays
+ * unused. */
 const char *dv_reproducer(const struct dv_defect *d, size_t *len)
 {
 	unsigned i;

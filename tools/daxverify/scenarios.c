@@ -9,9 +9,9 @@ unsigned dv_scenarios_all(const struct dv_scenario *out[DV_SCENARIOS_MAX])
 		&dv_group_counts,   &dv_group_counts_held, &dv_group_pin,
 		&dv_group_huge,	    &dv_group_beside,	   &dv_group_cancel,
 		&dv_group_quiet,    &dv_group_signal,	   &dv_group_refault,
-		&dv_group_shared,   &dv_group_own,	   &dv_group_evict,
-		&dv_group_leak,	    &dv_group_poison,	   &dv_group_pins,
-		&dv_group_several,  &dv_group_holders,
+		&dv_group_shared,   &dv_group_clone,	   &dv_group_own,
+		&dv_group_evict,    &dv_group_leak,	   &dv_group_poison,
+		&dv_group_pins,	    &dv_group_several,	   &dv_group_holders,
 	};
 	unsigned g, i, n = 0;
 

@@ -105,20 +105,6 @@ static enum dv_verdict run_swap_boot(struct dv_ctx *c)
 	return DV_OK;
 }
 
-static int clone_to(const char *from, const char *to)
-{
-	int src = open(from, O_RDONLY | O_CLOEXEC), ret = 0;
-	int dst = open(to, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-
-	if (src < 0 || dst < 0 || ioctl(dst, FICLONE, src) || fsync(dst))
-		ret = -errno;
-	if (src >= 0)
-		close(src);
-	if (dst >= 0)
-		close(dst);
-	return ret;
-}
-
 /* A file, a clone of it that shares all blocks, and a pin on a page that nobody wrote to.
  */
 static enum dv_verdict build_shared(struct dv_ctx *c, struct dv_rig *r,
@@ -142,7 +128,7 @@ static enum dv_verdict build_shared(struct dv_ctx *c, struct dv_rig *r,
 		      ? -ENOMEM
 		      : dv_file_make(r->path, r->npages);
 	if (!ret)
-		ret = clone_to(r->path, clone);
+		ret = dv_file_clone(r->path, clone);
 	if (!ret)
 		ret = dv_extents_get(r->path, &x);
 	*block = ret ? 0 : dv_extents_where(&x, DV_PIN_PAGE);
