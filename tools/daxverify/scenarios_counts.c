@@ -7,11 +7,13 @@
 #include "daxverify.h"
 
 #include <fcntl.h>
+#include <linux/mempolicy.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* The counts of a page that is mapped, and is not, fit one of the two ways. */
@@ -234,6 +236,42 @@ static enum dv_verdict run_split(struct dv_ctx *c)
 	return DV_OK;
 }
 
+/*
+ * What is meant for memory that can be reclaimed or moved; device memory can't, and some
+ * kernels look at such an entry all the same.
+ */
+static enum dv_verdict run_advice(struct dv_ctx *c)
+{
+	static const struct {
+		int advice;
+		const char *after;
+	} given[] = {{MADV_COLD, "after MADV_COLD"},
+		     {MADV_PAGEOUT, "after MADV_PAGEOUT"}};
+	struct dv_counted t;
+	enum dv_verdict v = dv_counted_begin(c, &t);
+	unsigned i;
+
+	if (v != DV_OK)
+		return v;
+	for (i = 0; i < DV_COUNT(given); i++) {
+		/* Of all of the entry, and of half of it: that is split for who it
+		 * concerns. */
+		if (madvise(t.map, t.len, given[i].advice) ||
+		    madvise(t.map, t.len / 2, given[i].advice))
+			return dv_broken(c, "no advice: %s", strerror(errno));
+		dv_counted_store(&t);
+		dv_counted_judge(c, &t, given[i].after, 1, 0, 0);
+	}
+	if (syscall(SYS_mbind, t.map, t.len, MPOL_PREFERRED, NULL, 0, MPOL_MF_MOVE) &&
+	    errno != ENOSYS)
+		return dv_broken(c, "cannot mbind: %s", strerror(errno));
+	dv_counted_store(&t);
+	dv_counted_judge(c, &t, "after mbind", 1, 0, 0);
+	munmap(t.map, t.len);
+	dv_counted_judge(c, &t, "unmapped", 0, 0, 0);
+	return DV_OK;
+}
+
 static enum dv_verdict run_private(struct dv_ctx *c)
 {
 	volatile char *p;
@@ -381,6 +419,10 @@ static const struct dv_scenario scenarios[] = {
 	 .claim = "when half of an entry of 2 MiB is unmapped, what is left counts by its small "
 		  "entries",
 	 .needs = HUGE, .run = run_split},
+	{.name = "counts-huge-advice",
+	 .claim = "MADV_COLD, MADV_PAGEOUT and mbind, which concern memory that can be moved, "
+		  "change no counts",
+	 .needs = HUGE, .run = run_advice},
 	{.name = "counts-huge-truncate",
 	 .claim = "truncate takes a mapped entry of 2 MiB away without a wait, and leaves idle "
 		  "pages",
