@@ -214,7 +214,7 @@ struct dv_result {
 	const struct dv_defect *defect;
 	char reason[320];
 	char note[240]; /* what was not looked at, where all else was */
-	struct dv_oracle oracles[DV_ORACLES_MAX];
+	struct dv_oracle oracles[DV_ORACLES_MAX + 1]; /* the last is the kernel log's */
 	unsigned noracles;
 	char log[DV_LOG_MAX][240];
 	unsigned nlog;

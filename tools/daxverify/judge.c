@@ -9,8 +9,6 @@ static void judge_log(struct dv_result *r)
 {
 	struct dv_oracle *o;
 
-	if (r->noracles == DV_ORACLES_MAX)
-		r->noracles--; /* the log is worth more than the last of so many */
 	o = &r->oracles[r->noracles++];
 	snprintf(o->name, sizeof(o->name), "kernel log");
 	snprintf(o->expected, sizeof(o->expected), "no new WARNING or BUG");
@@ -81,7 +79,11 @@ void dv_judge(const struct dv_scenario *sc, struct dv_result *r, enum dv_verdict
 	r->defect = NULL;
 	if (ended == DV_BROKEN && !r->reason[0])
 		snprintf(r->reason, sizeof(r->reason), "set-up failed");
-	if (ended != DV_OK)
+	if (ended == DV_OK && !r->noracles) {
+		r->verdict = DV_BROKEN;
+		snprintf(r->reason, sizeof(r->reason), "it ended without having looked at anything");
+	}
+	if (r->verdict != DV_OK)
 		return;
 	judge_log(r);
 	for (i = 0; i < r->noracles; i++) {

@@ -120,7 +120,14 @@ static enum dv_verdict how_it_ended(struct dv_ctx *c, int ret, int status)
 		return dv_broken(c, "cannot wait for it: %s", strerror(-ret));
 	if (WIFSIGNALED(status))
 		return dv_broken(c, "died of signal %d", WTERMSIG(status));
-	return (enum dv_verdict)WEXITSTATUS(status);
+	switch (WEXITSTATUS(status)) {
+	case DV_OK:
+	case DV_SKIP:
+	case DV_BROKEN:
+		return (enum dv_verdict)WEXITSTATUS(status);
+	default: /* not ok is for the oracles to say */
+		return dv_broken(c, "exited with status %d", WEXITSTATUS(status));
+	}
 }
 
 /* Leave nothing. What can't be undone makes the verdict, unless there is a worse one. */
@@ -224,7 +231,7 @@ static void run_one(const struct dv_env *env, const struct dv_scenario *sc,
 	const char *missing = dv_missing(env, sc->needs);
 	int64_t begin = dv_now_ns();
 	enum dv_verdict v;
-	int kmsg;
+	int kmsg, ret;
 
 	memset(shm, 0, sizeof(*shm));
 	if (missing) {
@@ -235,7 +242,8 @@ static void run_one(const struct dv_env *env, const struct dv_scenario *sc,
 		fprintf(stderr, "daxverify: cannot reset WARN_ONCE: %s\n",
 			strerror(errno));
 	kmsg = dv_kmsg_mark();
-	v = set_up(&c) ? dv_broken(&c, "cannot set up: %s", strerror(errno)) : run_child(&c);
+	ret = set_up(&c);
+	v = ret ? dv_broken(&c, "cannot set up: %s", strerror(-ret)) : run_child(&c);
 	dv_kmsg_collect(kmsg, c.res);
 	c.res->duration_ms = (dv_now_ns() - begin) / 1000000;
 	dv_judge(sc, c.res, v);
