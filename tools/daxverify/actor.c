@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define POLL_MS	     4
@@ -81,16 +82,42 @@ int dv_actor_start(struct dv_ctx *c, struct dv_actor *a, const struct dv_action 
 /* Which of the three ways to be asleep this is, and how long it has to last to count. */
 enum asleep { AWAKE, IN_LAYOUT, BLIND, ASTRAY };
 
-/* An action that does not come back is over when its process is. */
+/* Has the process ended, and as an action that does not come back has to? It stays there
+ * for who waits for it. */
+static bool is_gone(const struct dv_actor *a, bool *as_meant)
+{
+	siginfo_t info = {0};
+
+	if (waitid(P_PID, (id_t)a->pid, &info, WEXITED | WNOHANG | WNOWAIT) || !info.si_pid)
+		return false;
+	*as_meant = a->action->kind == DV_ACT_KILLED
+			    ? info.si_code == CLD_KILLED && info.si_status == SIGKILL
+			    : a->action->kind == DV_ACT_EXIT &&
+				      info.si_code == CLD_EXITED && info.si_status == 0;
+	return true;
+}
+
+/*
+ * An action that does not come back is over when its process is. A process that has gone
+ * in the middle of another one has not done it.
+ */
 static bool is_over(struct dv_actor *a)
 {
+	bool as_meant = false;
+
 	if (a->shm->done)
 		return true;
 	dv_look(a->pid, &a->sight);
-	if (!dv_action_exits(a->action->kind) ||
-	    (a->sight.state != 'Z' && a->sight.state != 0))
+	if (!is_gone(a, &as_meant))
 		return false;
-	a->shm->ret = 0;
+	if (a->shm->done) /* just before it went */
+		return true;
+	if (as_meant) {
+		a->shm->ret = 0;
+	} else if (!a->shm->err) {
+		a->shm->ret = -1;
+		a->shm->err = ESRCH;
+	}
 	a->shm->end_ns = dv_now_ns();
 	a->shm->done = 1;
 	return true;
@@ -138,24 +165,45 @@ enum dv_seen dv_actor_watch(struct dv_actor *a)
 	}
 }
 
-bool dv_actor_queues(struct dv_actor *a)
+bool dv_actor_queues(struct dv_actor *a, int asleep_ms)
 {
 	int64_t begin = dv_now_ns(), since = begin;
 	char where[sizeof(a->sight.where)] = "";
 	unsigned samples = 0;
 
-	while (!is_over(a) && dv_now_ns() - begin < DV_WAKE_MS * INT64_C(1000000)) {
+	while (!is_over(a) && dv_now_ns() - begin < DV_LIMIT_MS * INT64_C(1000000)) {
 		if (a->sight.state != 'D' || strcmp(where, a->sight.where) != 0) {
 			memcpy(where, a->sight.where, sizeof(where));
 			since = dv_now_ns();
 			samples = 0;
 		} else if (++samples >= HELD_SAMPLES &&
-			   dv_now_ns() - since >= HELD_MS * INT64_C(1000000)) {
+			   dv_now_ns() - since >= asleep_ms * INT64_C(1000000)) {
 			return true;
 		}
 		dv_sleep_ms(POLL_MS);
 	}
 	return false;
+}
+
+/*
+ * Can it be killed? 0 when its process is gone; -ETIMEDOUT when SIGKILL has come and it is
+ * asleep all the same, uninterruptibly and for asleep_ms without a break.
+ */
+int dv_actor_kill(struct dv_actor *a, int asleep_ms)
+{
+	int64_t begin = dv_now_ns(), since = begin, now;
+
+	kill(a->pid, SIGKILL);
+	while (dv_child_wait(a->pid, POLL_MS, NULL)) {
+		now = dv_now_ns();
+		dv_look(a->pid, &a->sight);
+		if (a->sight.state != 'D')
+			since = now;
+		if (now - since > asleep_ms * INT64_C(1000000) ||
+		    now - begin > DV_LIMIT_MS * INT64_C(1000000))
+			return -ETIMEDOUT;
+	}
+	return 0;
 }
 
 /*

@@ -432,8 +432,12 @@ int dv_actor_start(struct dv_ctx *c, struct dv_actor *a, const struct dv_action 
 		   const char *path, enum dv_handler handler);
 enum dv_seen dv_actor_watch(struct dv_actor *a);
 int dv_actor_wait(struct dv_actor *a, int asleep_ms, int limit_ms);
-/* Asleep and uninterruptible in one place, again and again: behind somebody's lock. */
-bool dv_actor_queues(struct dv_actor *a);
+int dv_actor_kill(struct dv_actor *a, int asleep_ms);
+/*
+ * Asleep and uninterruptible in one place, again and again and for asleep_ms: behind
+ * somebody's lock. False when the call has ended, or does neither in a long time.
+ */
+bool dv_actor_queues(struct dv_actor *a, int asleep_ms);
 
 /* action_do.c, action_pair.c, action_uring.c: -1 and errno, or something not negative */
 int dv_action_prepare(struct dv_target *t);
@@ -529,8 +533,9 @@ enum dv_verdict dv_rig_judge_content(struct dv_ctx *c, struct dv_rig *r);
 void dv_rig_judge_file(struct dv_ctx *c, struct dv_rig *r, const char *name,
 		       const struct dv_action *after);
 
-#define DV_WAKE_MS  2500  /* asleep this long after the release: it was not woken */
-#define DV_LIMIT_MS 20000 /* and this long for a call that is busy */
+#define DV_WAKE_MS   2500  /* asleep this long after the release: it was not woken */
+#define DV_QUEUED_MS 250   /* asleep this long in one place: behind a lock */
+#define DV_LIMIT_MS  20000 /* the end of patience with a call that is busy */
 
 /* scenarios*.c */
 /* A page held in c->sc->state, c->sc->action on the file: waits or passes as expected. */

@@ -13,7 +13,9 @@
 
 static void describe_end(const struct dv_actor *a, char *text, size_t len)
 {
-	if (a->shm->ret < 0)
+	if (a->shm->err == ESRCH)
+		snprintf(text, len, "the process that did %s is dead", a->action->name);
+	else if (a->shm->ret < 0)
 		snprintf(text, len, "%s failed with %s", a->action->name,
 			 strerrorname_np(a->shm->err));
 	else

@@ -50,9 +50,11 @@ static void child_main(struct dv_ctx *c, struct dv_actor_shm *shm)
 	if (dv_path(c, path, "file") || pipe2(own, O_CLOEXEC))
 		_exit(1);
 	fd = hold_own(path, own[1]);
-	shm->ret = fd < 0 ? fd : own[0];
-	if (fd < 0)
+	shm->ret = own[0];
+	if (fd < 0) {
+		shm->err = -fd;
 		_exit(1);
+	}
 	shm->start_ns = dv_now_ns();
 	shm->started = 1;
 	if (c->sc->arg == BY_CLOSE) {
@@ -80,12 +82,10 @@ static int rescue(struct dv_actor *a)
 
 static void judge_end(struct dv_ctx *c, struct dv_actor *a, enum dv_seen seen)
 {
-	bool gone;
+	bool gone = dv_actor_kill(a, DV_WAKE_MS) == 0; /* one that has ended does not mind */
+	unsigned symptom = a->sight.state == 'D' ? DV_SYM_UNKILLABLE : DV_SYM_NONE;
 
-	if (seen != DV_SEEN_DONE)
-		kill(a->pid, SIGKILL);
-	gone = dv_child_wait(a->pid, DV_WAKE_MS, NULL) == 0;
-	dv_oracle(c, gone, DV_SYM_UNKILLABLE, "end",
+	dv_oracle(c, gone, symptom, "end",
 		  "it ends by itself, or SIGKILL ends it", "%s%s%s",
 		  gone ? seen == DV_SEEN_DONE ? "ended by itself" : "ended by SIGKILL"
 		       : "SIGKILL does not end it, asleep in ",
@@ -113,7 +113,7 @@ static enum dv_verdict run_own(struct dv_ctx *c)
 	seen = dv_actor_watch(&a);
 	if (!a.shm->started)
 		return dv_broken(c, "the process could not pin its page: %s",
-				 strerror((int)-a.shm->ret));
+				 strerror(a.shm->err));
 	judge_end(c, &a, seen);
 	if (c->res->oracles[c->res->noracles - 1].ok || c->sc->arg == BY_EXIT)
 		return DV_OK; /* nothing is to be done for it, and nothing can be */

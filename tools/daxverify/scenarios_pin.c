@@ -107,8 +107,9 @@ static enum dv_verdict run_queue(struct dv_ctx *c)
 	dv_rig_judge_wait(c, &r);
 	if (dv_actor_start(c, &behind, second, r.path, DV_HANDLER_NONE))
 		return dv_broken(c, "cannot start the second call");
-	dv_sleep_ms(100); /* to let it queue; if it has not by then, the claim is only
-			     easier */
+	if (!dv_actor_queues(&behind, DV_QUEUED_MS) && !behind.shm->done)
+		return dv_broken(c, "%s neither ends nor queues behind the first call",
+				 second->name);
 	if (dv_rig_release(c, &r))
 		return dv_broken(c, "cannot read the pipe");
 	dv_rig_judge_wake(c, &r);

@@ -49,13 +49,29 @@ static enum dv_verdict build(struct dv_ctx *c, struct dv_rig *r)
 	return DV_OK;
 }
 
+#define SURVIVED_MS 1000 /* of CPU time */
+
+/* Does it go on using the CPU after a SIGKILL? */
+static bool survives(struct dv_actor *a)
+{
+	int before = a->sight.cpu_ms;
+	int64_t begin = dv_now_ns();
+
+	kill(a->pid, SIGKILL);
+	do {
+		if (dv_child_wait(a->pid, 100, NULL) == 0)
+			return false;
+		dv_look(a->pid, &a->sight);
+	} while (a->sight.cpu_ms - before < SURVIVED_MS &&
+		 dv_now_ns() - begin < DV_LIMIT_MS * INT64_C(1000000));
+	return true;
+}
+
 /* A call that spins must at least be one that can be ended. */
 static enum dv_verdict end_spinning(struct dv_ctx *c, struct dv_rig *r)
 {
-	bool survived;
+	bool survived = survives(&r->actor);
 
-	kill(r->actor.pid, SIGKILL);
-	survived = dv_child_wait(r->actor.pid, DV_WAKE_MS, NULL) != 0;
 	dv_oracle(c, !survived, DV_SYM_UNKILLABLE, "signal", "SIGKILL ends the process",
 		  "%s", survived ? "it goes on" : "it is gone");
 	if (dv_rig_release(c, r))
@@ -167,6 +183,24 @@ static enum dv_verdict judge_shared_page(struct dv_ctx *c, struct dv_rig *r)
 	return DV_OK;
 }
 
+/* The old block must not be free. Who waits has not given it up (and has the file locked). */
+static enum dv_verdict judge_block(struct dv_ctx *c, const struct dv_rig *r, bool waits,
+				   const char *clone, uint64_t block)
+{
+	int owned = waits ? 1 : is_owned(r->path, clone, block);
+
+	if (owned < 0)
+		return dv_broken(c, "cannot see whose the block is: %s",
+				 strerror(-owned));
+	dv_oracle(c, owned && dv_rig_held(c, r), dv_rig_held(c, r) ? DV_SYM_PASSED_PIN : DV_SYM_NONE,
+		  "block", "not free while the pipe holds its page", "%s",
+		  !dv_rig_held(c, r) ? "nothing was held by then"
+		  : waits	     ? "a call waits for the page"
+		  : owned	     ? "one of the files has it"
+				     : "free, with the page in the pipe");
+	return DV_OK;
+}
+
 /*
  * Two files share their blocks. A page of the first is held; then the first is written
  * to, which gives it another block, and the second is truncated, which gives the old
@@ -179,7 +213,7 @@ static enum dv_verdict run_cow(struct dv_ctx *c)
 	enum dv_verdict v;
 	uint64_t block;
 	struct dv_rig r;
-	int owned;
+	enum dv_seen seen;
 
 	v = build_shared(c, &r, clone, &block);
 	if (v == DV_OK)
@@ -187,19 +221,18 @@ static enum dv_verdict run_cow(struct dv_ctx *c)
 	if (v != DV_OK)
 		return v;
 	dv_rig_judge_any(c, &r);
-	if (r.seen == DV_SEEN_DONE) {
+	seen = r.seen;
+	if (seen == DV_SEEN_DONE) {
 		if (dv_actor_start(c, &second, &dv_truncate_zero, clone, DV_HANDLER_NONE))
 			return dv_broken(c, "cannot start the truncate");
-		dv_actor_watch(&second);
+		seen = dv_actor_watch(&second);
+		if (seen == DV_SEEN_DONE && second.shm->ret < 0)
+			return dv_broken(c, "cannot truncate the other file: %s",
+					 strerror(second.shm->err));
 	}
-	owned = is_owned(r.path, clone, block);
-	if (owned < 0)
-		return dv_broken(c, "cannot see whose the block is: %s",
-				 strerror(-owned));
-	dv_oracle(c, owned || !dv_rig_held(c, &r), DV_SYM_PASSED_PIN, "block",
-		  "not free while the pipe holds its page", "%s",
-		  owned ? "one of the files has it" : "free, with the page in the pipe");
-	v = judge_shared_page(c, &r);
+	v = judge_block(c, &r, seen != DV_SEEN_DONE, clone, block);
+	if (v == DV_OK)
+		v = judge_shared_page(c, &r);
 	if (v == DV_OK && r.seen != DV_SEEN_DONE)
 		dv_rig_judge_wake(c, &r);
 	if (v == DV_OK && second.shm && dv_actor_wait(&second, DV_WAKE_MS, DV_LIMIT_MS))

@@ -86,8 +86,8 @@ static enum dv_verdict run_kill(struct dv_ctx *c)
 	if (v != DV_OK)
 		return v;
 	dv_rig_judge_wait(c, &r);
-	send(c, &r, SIGKILL);
-	ret = dv_child_wait(r.actor.pid, DV_WAKE_MS * 2, NULL);
+	ret = dv_sabotaged(c, DV_SAB_NO_SIGNAL) ? -ETIMEDOUT
+						: dv_actor_kill(&r.actor, DV_WAKE_MS);
 	dv_oracle(c, ret == 0 && !r.actor.shm->done, DV_SYM_NONE, "signal",
 		  "SIGKILL ends the process in its wait", "%s",
 		  ret		      ? "it is still there"
