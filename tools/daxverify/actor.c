@@ -69,6 +69,8 @@ int dv_actor_start(struct dv_ctx *c, struct dv_actor *a, const struct dv_action 
 	if (a->pid)
 		return 0;
 	self = a->shm;
+	if (c->env->observer)
+		dv_observer_forget(c->env->observer, getpid());
 	self->ret = dv_action_prepare(&t);
 	if (self->ret < 0) {
 		self->err = errno;

@@ -43,6 +43,8 @@ bool dv_mapped_huge_in(pid_t pid, const char *path, unsigned page);
 int dv_observer_open(struct dv_observer **o, char *why, size_t len);
 void dv_observer_close(struct dv_observer *o);
 int dv_observer_look(const struct dv_observer *o, uint64_t pfn, struct dv_page_look *l);
+/* What a process that had the same id did is not this one's. */
+void dv_observer_forget(const struct dv_observer *o, pid_t pid);
 /* How often a process did it; -ENOENT: no function is known here that stands for it. */
 int64_t dv_observer_events(const struct dv_observer *o, pid_t pid, enum dv_event event);
 

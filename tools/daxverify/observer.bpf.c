@@ -51,9 +51,13 @@ struct folio___large {
 /* A variable of the kernel's; its address is all that the symbol table tells. */
 extern const void vmemmap_base __ksym __weak;
 
+/* The namespace whose process ids user space knows; set before the programs are loaded. */
+const volatile __u64 pid_ns_dev, pid_ns_ino;
+
+/* With far more room than a run fills: the map gives up entries long before it is full. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1024);
+	__uint(max_entries, 16384);
 	__type(key, struct dv_event_key);
 	__type(value, __u64);
 } events SEC(".maps");
@@ -126,15 +130,20 @@ int look(struct dv_page_look *l)
 	return 0;
 }
 
+/* Two threads of a process may be the first at once: only one of them puts the entry in. */
 static void count(unsigned int event)
 {
-	struct dv_event_key key = {bpf_get_current_pid_tgid() >> 32, event};
-	__u64 one = 1, *n = bpf_map_lookup_elem(&events, &key);
+	struct dv_event_key key = {.event = event};
+	struct bpf_pidns_info id;
+	__u64 zero = 0, *n;
 
+	if (bpf_get_ns_current_pid_tgid(pid_ns_dev, pid_ns_ino, &id, sizeof(id)))
+		return; /* of another namespace: none of ours */
+	key.tgid = id.tgid;
+	bpf_map_update_elem(&events, &key, &zero, BPF_NOEXIST);
+	n = bpf_map_lookup_elem(&events, &key);
 	if (n)
 		__sync_fetch_and_add(n, 1);
-	else
-		bpf_map_update_elem(&events, &key, &one, BPF_ANY);
 }
 
 /* Attached to each of the functions that an event is known by. */

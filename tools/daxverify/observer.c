@@ -8,6 +8,7 @@
 #include <bpf/bpf.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "observer.skel.h"
@@ -65,6 +66,18 @@ static int say_why(int ret, char *why, size_t len)
 	return ret;
 }
 
+/* In a container the kernel's own process ids are not ours. */
+static int set_namespace(struct observer_bpf *bpf)
+{
+	struct stat st;
+
+	if (stat("/proc/self/ns/pid", &st))
+		return -errno;
+	bpf->rodata->pid_ns_dev = st.st_dev;
+	bpf->rodata->pid_ns_ino = st.st_ino;
+	return 0;
+}
+
 static void set_hooks(struct dv_observer *o)
 {
 	struct bpf_program *program;
@@ -97,7 +110,9 @@ int dv_observer_open(struct dv_observer **out, char *why, size_t len)
 	if (!o)
 		return say_why(-ENOMEM, why, len);
 	o->bpf = observer_bpf__open();
-	ret = o->bpf ? observer_bpf__load(o->bpf) : -errno;
+	ret = o->bpf ? set_namespace(o->bpf) : -errno;
+	if (!ret)
+		ret = observer_bpf__load(o->bpf);
 	if (ret) {
 		say_why(ret, why, len);
 		dv_observer_close(o);
@@ -140,6 +155,14 @@ int dv_observer_look(const struct dv_observer *o, uint64_t pfn, struct dv_page_l
 		return ret ? ret : look.error;
 	*l = look;
 	return 0;
+}
+
+void dv_observer_forget(const struct dv_observer *o, pid_t pid)
+{
+	struct dv_event_key key = {.tgid = (unsigned)pid};
+
+	for (key.event = 0; key.event < DV_EVENTS; key.event++)
+		bpf_map_delete_elem(o->events_fd, &key);
 }
 
 int64_t dv_observer_events(const struct dv_observer *o, pid_t pid, enum dv_event event)

@@ -22,6 +22,12 @@ int dv_observer_look(const struct dv_observer *o, uint64_t pfn, struct dv_page_l
 	return -ENOSYS;
 }
 
+void dv_observer_forget(const struct dv_observer *o, pid_t pid)
+{
+	(void)o;
+	(void)pid;
+}
+
 int64_t dv_observer_events(const struct dv_observer *o, pid_t pid, enum dv_event event)
 {
 	(void)o;
