@@ -95,8 +95,8 @@ long dv_uring_do(struct dv_target *t)
 		ret = prepare(t, io_uring_get_sqe(&ring));
 		if (!ret)
 			ret = io_uring_submit(&ring);
-		if (ret == 1)
-			ret = run(t, &ring);
+		if (ret >= 0)
+			ret = ret == 1 ? run(t, &ring) : -EIO;
 		io_uring_queue_exit(&ring);
 	}
 	errno = ret < 0 ? -ret : 0;

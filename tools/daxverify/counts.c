@@ -7,10 +7,10 @@
 
 /*
  * References may be let go a little after the call that lets them go has returned (an
- * exit, a socket), so what is not as it must be is looked at again for this long. What is
- * lost or never given back stays wrong.
+ * exit, a socket), so what is not as it must be is looked at again for this long, which a
+ * slow machine needs and only a failure takes. What is lost or never given back stays wrong.
  */
-#define SETTLE_MS 1000
+#define SETTLE_MS 5000
 
 bool dv_counts_on(const struct dv_ctx *c)
 {

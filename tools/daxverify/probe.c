@@ -158,13 +158,12 @@ static void probe_counts(struct dv_env *env)
 	meets(env, DV_NEED_OBSERVER, !ret, "%s", why);
 	if (!ret)
 		ret = dv_scheme_find(env, why, sizeof(why));
+	if (ret && ret != -EDOM && env->observer)
+		snprintf(why, sizeof(why), "they can't be read: %s", strerror(-ret));
 	snprintf(env->scheme_seen, sizeof(env->scheme_seen), "%.159s", why);
 	if (ret == -EDOM)
 		meets(env, DV_NEED_COUNTS, false,
 		      "they fit no known way of counting (%s)", env->scheme_seen);
-	else if (ret && env->observer)
-		meets(env, DV_NEED_COUNTS, false, "they can't be read: %s",
-		      strerror(-ret));
 	else
 		meets(env, DV_NEED_COUNTS, !ret, "%s", why);
 }

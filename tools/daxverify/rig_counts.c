@@ -121,6 +121,10 @@ static void judge(struct dv_ctx *c, const struct dv_rig *r, const char *name,
 		dv_oracle(c, true, DV_SYM_NONE, name, expected,
 			  "so it is, for %u pages: count %d, mapcount %d", n->nr,
 			  seen.ref, seen.map);
+	else if (odd.error)
+		dv_oracle(c, false, DV_SYM_NONE, name, expected,
+			  "those of page %u can't be read: %s", page_of(r, at),
+			  strerror(-odd.error));
 	else
 		dv_oracle(
 			c, false, DV_SYM_NONE, name, expected,

@@ -330,29 +330,30 @@ static enum dv_verdict run_copy(struct dv_ctx *c)
 /* The page goes while it is mapped and nobody holds it: no wait, and nothing left. */
 static enum dv_verdict run_gone(struct dv_ctx *c)
 {
-	struct dv_target target = {.action = c->sc->action};
 	int64_t look, busy;
 	struct dv_counted t;
+	struct dv_actor a;
 	enum dv_verdict v = dv_counted_begin(c, &t);
+	bool ended;
 
 	if (v != DV_OK)
 		return v;
 	dv_counted_judge(c, &t, "mapped", 1, 0, 0);
-	look = dv_events_since(c, DV_EV_LOOK, 0);
-	busy = dv_events_since(c, DV_EV_BUSY, 0);
-	target.fd = t.fd;
-	memcpy(target.path, t.path, sizeof(target.path));
-	if (dv_action_do(&target) < 0)
-		return dv_broken(c, "%s: %s", c->sc->action->name, strerror(errno));
+	if (dv_actor_start(c, &a, c->sc->action, t.path, DV_HANDLER_NONE))
+		return dv_broken(c, "cannot start %s", c->sc->action->name);
+	ended = dv_actor_watch(&a) == DV_SEEN_DONE;
+	if (ended && a.shm->ret < 0)
+		return dv_broken(c, "%s: %s", c->sc->action->name, strerror(a.shm->err));
+	dv_oracle(c, ended, DV_SYM_NONE, "does not wait", "ends with success", "%s %s",
+		  ended ? "ended" : "asleep in", ended ? "" : a.sight.where);
 	dv_counted_judge(c, &t, "taken away while mapped", 0, 0, 0);
-	if (look >= 0) {
-		look = dv_events_since(c, DV_EV_LOOK, look);
-		busy = dv_events_since(c, DV_EV_BUSY, busy);
+	look = dv_events_of(c, a.pid, DV_EV_LOOK);
+	busy = dv_events_of(c, a.pid, DV_EV_BUSY);
+	if (look >= 0)
 		dv_oracle(c, look > 0 && busy == 0, DV_SYM_NONE, "look",
 			  "the kernel looks for busy pages, and finds none",
 			  "looked %lld times, found one %lld times", (long long)look,
 			  (long long)busy);
-	}
 	munmap(t.map, t.len);
 	close(t.fd);
 	unlink(t.path);

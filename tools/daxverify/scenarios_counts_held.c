@@ -205,7 +205,7 @@ static enum dv_verdict run_last(struct dv_ctx *c)
 static enum dv_verdict run_refused(struct dv_ctx *c)
 {
 	size_t page = dv_page_size();
-	struct dv_page_look before, after;
+	struct dv_page_look before, after = {0};
 	struct dv_pinner extra;
 	struct io_uring ring;
 	struct iovec iov[3];
@@ -236,7 +236,8 @@ static enum dv_verdict run_refused(struct dv_ctx *c)
 	    dv_pinner_start(&extra, iov[0].iov_base, 1))
 		return dv_broken(c, "cannot pin");
 	refused = io_uring_register_buffers(&ring, iov, 3);
-	dv_oracle(c, refused < 0, DV_SYM_NONE, "registration", "refused", "%s",
+	dv_oracle(c, refused == -EOPNOTSUPP, DV_SYM_NONE, "registration",
+		  "refused with EOPNOTSUPP, for the page on DAX", "%s",
 		  refused < 0 ? strerrorname_np(-refused) : "accepted");
 	dv_counted_judge(c, &t, "counts on DAX", 1, 0, 0);
 	ret = dv_observer_look(c->env->observer, anon, &after);

@@ -18,7 +18,7 @@
 #define RECEIVE_BYTES 4096
 #define SEND_BYTES    (1 << 20)
 #define FILL_BYTES    (64 << 10)
-#define STALLED_MS    1000
+#define STALLED_MS    5000
 
 static int listen_on_loopback(struct sockaddr_in *sin)
 {
