@@ -37,7 +37,7 @@ expect()
 		--timeout "${limit:-30}" $dangerous $sabotage >"$out" 2>&1
 	good=1
 	grep -q "^$3" "$out" || good=0
-	[ -z "$4" ] || grep -A2 "$4" "$out" >/dev/null || good=0
+	[ -z "$4" ] || grep -q "^#   $4" "$out" || good=0
 	[ -z "$(find "$dir" -name ".daxverify*")" ] || good=0
 	# Nor is a device left that was made for it.
 	[ -z "$(ls -d /sys/block/dm-* /sys/class/infiniband/* 2>/dev/null)" ] || good=0

@@ -15,14 +15,14 @@ mkdir "$tmp/dir"
 # check NAME COMMAND...: one line of TAP; what the command printed when it failed.
 check()
 {
-	name=$1
+	what=$1
 	shift
 	nr=$((nr + 1))
 	if "$@" >"$tmp/log" 2>&1; then
-		echo "ok $nr - $name"
+		echo "ok $nr - $what"
 	else
 		failed=1
-		echo "not ok $nr - $name"
+		echo "not ok $nr - $what"
 		sed 's/^/# /' "$tmp/log"
 	fi
 }
@@ -227,6 +227,15 @@ END
 	grep -q "^not ok .*unmapped-pin-punch" "$tmp/out" && grep -q "^ok .*mapped-pin-punch" "$tmp/out"
 }
 
+# Programs of which one guest has told nothing: that is no pass.
+checker_counts()
+{
+	printf 'exit 0 6.12.1-x ext4 lost-wakeup-on-refault\n' >"$tmp/fake"
+	"$python" "$here/check-expect.py" --reproducers 1 "$tmp/fake" >"$tmp/out" &&
+	! "$python" "$here/check-expect.py" --reproducers 2 "$tmp/fake" >"$tmp/out" &&
+	says "^not ok .* all were run"
+}
+
 check "--help has examples and exit codes" help_has_examples
 check "--version" version
 check "--list" list
@@ -258,5 +267,6 @@ check "a scenario that hangs is ended" time_limit
 check "SIGINT leaves nothing" stopped INT 130
 check "SIGTERM leaves nothing" stopped TERM 143
 check "check-expect.py sees a defect that is missing" checker_sees
+check "check-expect.py sees a program that is missing" checker_counts
 echo "1..$nr"
 exit $failed

@@ -62,7 +62,20 @@ static void put(const char *file, const char *text)
 	close(fd);
 }
 
-/* How many pages of any file were flushed since the trace was last emptied. */
+/* Of the file only: others may be flushed as well. */
+static void watch(int fd)
+{
+	char filter[48];
+	struct stat st;
+
+	if (fstat(fd, &st))
+		cannot("fstat");
+	snprintf(filter, sizeof(filter), "ino == %llu", (unsigned long long)st.st_ino);
+	put(EVENT "/filter", filter);
+	put(EVENT "/enable", "1");
+}
+
+/* How many pages of the file were flushed since the trace was last emptied. */
 static int flushed(void)
 {
 	FILE *f = fopen(INSTANCE "/trace", "r");
@@ -103,7 +116,7 @@ int main(int argc, char **argv)
 		cannot("mapping the file");
 	if (mkdir(INSTANCE, 0700))
 		cannot(INSTANCE);
-	put(EVENT "/enable", "1");
+	watch(fd);
 
 	without = try(fd, map, 0);
 	with = try(fd, map, 1);

@@ -38,6 +38,7 @@ struct request {
 };
 
 static char path[4096];
+static int slow = -1;
 
 static int dm(unsigned long command, struct request *r)
 {
@@ -53,20 +54,25 @@ static int dm(unsigned long command, struct request *r)
 	return ret;
 }
 
-static void tidy_up(int slow)
+/* A child that was killed has the device open for a moment longer. */
+static void tidy_up(void)
 {
-	struct request r = {0};
+	struct request r;
+	int tries = 0;
 
 	if (slow >= 0)
 		close(slow);
-	dm(DM_DEV_REMOVE, &r);
+	do {
+		memset(&r, 0, sizeof(r));
+		usleep(tries * 1000);
+	} while (dm(DM_DEV_REMOVE, &r) && errno == EBUSY && ++tries < 100);
 	unlink(path);
 }
 
-static void cannot(const char *what)
+static _Noreturn void cannot(const char *what)
 {
 	printf("could not be tried: %s: %s\n", what, strerror(errno));
-	tidy_up(-1);
+	tidy_up();
 	exit(2);
 }
 
@@ -88,12 +94,12 @@ static dev_t make_loop(void)
 }
 
 /* dm-delay over it. */
-static int make_slow(void)
+static void make_slow(void)
 {
 	struct request made = {0}, load = {0}, resume = {0};
 	dev_t below = make_loop();
 	char name[32];
-	int fd, tries;
+	int tries;
 
 	load.head.target_count = 1;
 	load.target.length = SECTORS;
@@ -104,13 +110,12 @@ static int make_slow(void)
 		cannot("making a slow device (modprobe dm-delay)");
 	snprintf(name, sizeof(name), "/dev/dm-%u", minor(made.head.dev));
 	for (tries = 0; tries < 100; tries++) {
-		fd = open(name, O_RDONLY | O_DIRECT | O_CLOEXEC);
-		if (fd >= 0)
-			return fd;
+		slow = open(name, O_RDONLY | O_DIRECT | O_CLOEXEC);
+		if (slow >= 0)
+			return;
 		usleep(10000);
 	}
 	cannot("opening the slow device");
-	return -1;
 }
 
 static int make_file(const char *dir)
@@ -132,20 +137,41 @@ static int make_file(const char *dir)
 	return fd;
 }
 
-/* Has the child ended within so many milliseconds? */
+/* S and D: asleep, and not merely slow to be run. */
+static int is_asleep(pid_t pid)
+{
+	char name[64], line[512] = "", *p;
+	FILE *f;
+
+	snprintf(name, sizeof(name), "/proc/%d/stat", (int)pid);
+	f = fopen(name, "r");
+	if (!f || !fgets(line, sizeof(line), f) || !(p = strrchr(line, ')')))
+		cannot(name);
+	fclose(f);
+	return p[2] == 'S' || p[2] == 'D';
+}
+
+/* Has the child ended, or is it seen asleep for so many milliseconds on end? */
 static int ended(pid_t pid, int ms)
 {
-	for (; ms > 0; ms -= 10) {
-		if (waitpid(pid, NULL, WNOHANG) == pid)
+	int asleep = 0, status;
+
+	while (asleep < ms) {
+		if (waitpid(pid, &status, WNOHANG) == pid) {
+			errno = WEXITSTATUS(status);
+			if (status)
+				cannot("ftruncate, or reading from the slow device");
 			return 1;
+		}
 		usleep(10000);
+		asleep = is_asleep(pid) ? asleep + 10 : 0;
 	}
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	int fd, slow, status = 0;
+	int fd, status = 0;
 	pid_t reader, cutter;
 	char *map;
 
@@ -155,15 +181,18 @@ int main(int argc, char **argv)
 	map = mmap(NULL, LEN, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (map == MAP_FAILED)
 		cannot("mapping the file");
-	slow = make_slow();
+	make_slow();
 
 	reader = fork();
 	if (reader == 0)
-		_exit(pread(slow, map + 8192, 4096, 0) == 4096 ? 0 : 1);
-	usleep(300000); /* it is under way */
+		_exit(pread(slow, map + 8192, 4096, 0) == 4096 ? 0 : errno);
+	if (ended(reader, 100)) { /* asleep: the read is under way */
+		errno = EBUSY;
+		cannot("the slow device is fast; a wait");
+	}
 	cutter = fork();
 	if (cutter == 0)
-		_exit(ftruncate(fd, 4096) ? 1 : 0);
+		_exit(ftruncate(fd, 4096) ? errno : 0);
 	if (ended(cutter, 1000)) {
 		waitpid(reader, &status, 0);
 		errno = EBUSY;
@@ -176,7 +205,7 @@ int main(int argc, char **argv)
 
 	if (ended(cutter, 3000)) {
 		printf("ftruncate ended when the read had ended\n");
-		tidy_up(slow);
+		tidy_up();
 		return 0;
 	}
 	printf("ftruncate is asleep 3 s after the read has ended, and its process, too\n");
@@ -185,10 +214,11 @@ int main(int argc, char **argv)
 	kill(cutter, SIGCONT);
 	if (ended(cutter, 5000)) {
 		printf("SIGSTOP and SIGCONT made it look again, and it ended at once\n");
-	} else {
-		printf("SIGSTOP and SIGCONT did not wake it, either\n");
-		kill(cutter, SIGKILL);
+		tidy_up();
+		return 1;
 	}
-	tidy_up(slow);
-	return 1;
+	kill(cutter, SIGKILL);
+	waitpid(cutter, NULL, 0);
+	errno = EBUSY;
+	cannot("SIGSTOP and SIGCONT did not wake it, so no wake-up was lost; a wait");
 }

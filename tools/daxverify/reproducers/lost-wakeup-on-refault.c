@@ -51,13 +51,34 @@ static int make_file(const char *dir)
 	return fd;
 }
 
-/* Has the child ended within so many milliseconds? */
+/* S and D: asleep, and not merely slow to be run. */
+static int is_asleep(pid_t pid)
+{
+	char name[64], line[512] = "", *p;
+	FILE *f;
+
+	snprintf(name, sizeof(name), "/proc/%d/stat", (int)pid);
+	f = fopen(name, "r");
+	if (!f || !fgets(line, sizeof(line), f) || !(p = strrchr(line, ')')))
+		cannot(name);
+	fclose(f);
+	return p[2] == 'S' || p[2] == 'D';
+}
+
+/* Has the child ended, or is it seen asleep for so many milliseconds on end? */
 static int ended(pid_t pid, int ms)
 {
-	for (; ms > 0; ms -= 10) {
-		if (waitpid(pid, NULL, WNOHANG) == pid)
+	int asleep = 0, status;
+
+	while (asleep < ms) {
+		if (waitpid(pid, &status, WNOHANG) == pid) {
+			errno = WEXITSTATUS(status);
+			if (status)
+				cannot("ftruncate");
 			return 1;
+		}
 		usleep(10000);
+		asleep = is_asleep(pid) ? asleep + 10 : 0;
 	}
 	return 0;
 }
@@ -83,7 +104,7 @@ int main(int argc, char **argv)
 
 	pid = fork();
 	if (pid == 0)
-		_exit(ftruncate(fd, 4096) ? 1 : 0);
+		_exit(ftruncate(fd, 4096) ? errno : 0);
 	if (ended(pid, 1000)) {
 		errno = EBUSY;
 		cannot("ftruncate did not wait for the page, so no wake-up can be lost; a wait");
@@ -103,10 +124,10 @@ int main(int argc, char **argv)
 	kill(pid, SIGCONT);
 	if (ended(pid, 5000)) {
 		printf("SIGSTOP and SIGCONT made it look again, and it ended at once\n");
-	} else {
-		printf("SIGSTOP and SIGCONT did not wake it, either\n");
-		kill(pid, SIGKILL);
+		unlink(path);
+		return 1;
 	}
-	unlink(path);
-	return 1;
+	kill(pid, SIGKILL);
+	errno = EBUSY;
+	cannot("SIGSTOP and SIGCONT did not wake it, so no wake-up was lost; a wait");
 }

@@ -63,17 +63,6 @@ static unsigned long long inode(int fd)
 	return fstat(fd, &st) ? 0 : st.st_ino;
 }
 
-/* Has the child ended within so many milliseconds? */
-static int ended(pid_t pid, int ms)
-{
-	for (; ms > 0; ms -= 10) {
-		if (waitpid(pid, NULL, WNOHANG) == pid)
-			return 1;
-		usleep(10000);
-	}
-	return 0;
-}
-
 /* What the process has used of a CPU, in clock ticks; its state in *state. */
 static long cpu_ticks(pid_t pid, char *state)
 {
@@ -88,6 +77,25 @@ static long cpu_ticks(pid_t pid, char *state)
 	fclose(f);
 	sscanf(p + 2, "%c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", state, &user, &system);
 	return (long)(user + system);
+}
+
+/* Has the child ended, or has it slept, or been busy, for so many milliseconds on end? */
+static int ended(pid_t pid, int ms)
+{
+	long before = -1, used, hz = sysconf(_SC_CLK_TCK);
+	int asleep = 0;
+	char state;
+
+	for (;;) {
+		if (waitpid(pid, NULL, WNOHANG) == pid)
+			return 1;
+		usleep(10000);
+		used = cpu_ticks(pid, &state);
+		before = before < 0 ? used : before;
+		asleep = state == 'S' || state == 'D' ? asleep + 10 : 0;
+		if (asleep >= ms || (used - before) * 1000 / hz >= ms)
+			return 0;
+	}
 }
 
 int main(int argc, char **argv)

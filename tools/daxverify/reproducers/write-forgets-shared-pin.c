@@ -76,13 +76,34 @@ static unsigned long long place(int fd)
 	return at;
 }
 
-/* Has the child ended within so many milliseconds? */
+/* S and D: asleep, and not merely slow to be run. */
+static int is_asleep(pid_t pid)
+{
+	char name[64], line[512] = "", *p;
+	FILE *f;
+
+	snprintf(name, sizeof(name), "/proc/%d/stat", (int)pid);
+	f = fopen(name, "r");
+	if (!f || !fgets(line, sizeof(line), f) || !(p = strrchr(line, ')')))
+		cannot(name);
+	fclose(f);
+	return p[2] == 'S' || p[2] == 'D';
+}
+
+/* Has the child ended, or is it seen asleep for so many milliseconds on end? */
 static int ended(pid_t pid, int ms)
 {
-	for (; ms > 0; ms -= 10) {
-		if (waitpid(pid, NULL, WNOHANG) == pid)
+	int asleep = 0, status;
+
+	while (asleep < ms) {
+		if (waitpid(pid, &status, WNOHANG) == pid) {
+			errno = WEXITSTATUS(status);
+			if (status)
+				cannot("writing to one file, or truncating the other");
 			return 1;
+		}
 		usleep(10000);
+		asleep = is_asleep(pid) ? asleep + 10 : 0;
 	}
 	return 0;
 }
@@ -95,7 +116,7 @@ static pid_t start_write(int fd)
 	if (pid)
 		return pid;
 	memset(content, 'w', sizeof(content));
-	_exit(pwrite(fd, content, sizeof(content), 0) == sizeof(content) ? 0 : 1);
+	_exit(pwrite(fd, content, sizeof(content), 0) == sizeof(content) ? 0 : errno);
 }
 
 static pid_t start_truncate(int fd)
@@ -103,7 +124,7 @@ static pid_t start_truncate(int fd)
 	pid_t pid = fork();
 
 	if (pid == 0)
-		_exit(ftruncate(fd, 0) ? 1 : 0);
+		_exit(ftruncate(fd, 0) ? errno : 0);
 	return pid;
 }
 
