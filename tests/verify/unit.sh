@@ -105,6 +105,16 @@ reproducer_without_dax()
 	[ $? = 2 ] && says "could not be tried: DAX there" && empty_dir
 }
 
+# Half a page on a full disk is no success.
+full_disk()
+{
+	for words in explain "explain reflink-spin" "reproducer reflink-spin"; do
+		# shellcheck disable=SC2086
+		"$daxverify" $words >/dev/full 2>"$tmp/err"
+		[ $? = 74 ] && grep -q "cannot write" "$tmp/err" || return 1
+	done
+}
+
 unknown_defect() { run 64 explain tea && says "daxverify explain" && run 64 reproducer tea; }
 reproducer_of_what() { run 64 reproducer && says "usage"; }
 
@@ -243,6 +253,7 @@ check "--list --json" list_json
 check "guest-expect.json names the scenarios that there are" list_matches_expectations
 check "explain and reproducer of each defect" defects
 check "a reproducer where there is no DAX" reproducer_without_dax
+check "explain and reproducer on a full disk" full_disk
 check "explain of no defect" unknown_defect
 check "reproducer without a name" reproducer_of_what
 check "wrong option" bad_option

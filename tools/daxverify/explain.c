@@ -48,6 +48,16 @@ static void page(const struct dv_defect *d)
 	       d->name);
 }
 
+/* The exit code: what did not fit on a full disk is no page, and no program. */
+static int printed(void)
+{
+	if (fflush(stdout) || ferror(stdout)) {
+		fprintf(stderr, "daxverify: cannot write: %s\n", strerror(errno));
+		return EX_IOERR;
+	}
+	return 0;
+}
+
 static void list(void)
 {
 	unsigned i;
@@ -75,7 +85,7 @@ int dv_explain(int argc, char **argv)
 
 	if (argc == 1) {
 		list();
-		return 0;
+		return printed();
 	}
 	if (argc != 2) {
 		fprintf(stderr, "usage: daxverify explain [DEFECT]\n");
@@ -85,7 +95,7 @@ int dv_explain(int argc, char **argv)
 	if (!d)
 		return EX_USAGE;
 	page(d);
-	return 0;
+	return printed();
 }
 
 int dv_print_reproducer(int argc, char **argv)
@@ -106,9 +116,6 @@ int dv_print_reproducer(int argc, char **argv)
 		fprintf(stderr, "daxverify: there is no program for %s\n", d->name);
 		return EX_UNAVAILABLE;
 	}
-	if (fwrite(text, 1, len, stdout) != len || fflush(stdout)) {
-		fprintf(stderr, "daxverify: cannot write: %s\n", strerror(errno));
-		return EX_IOERR;
-	}
-	return 0;
+	fwrite(text, 1, len, stdout);
+	return printed();
 }

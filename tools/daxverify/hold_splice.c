@@ -3,6 +3,7 @@
 #include "daxverify.h"
 
 #include <fcntl.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -11,9 +12,9 @@ static int open_unix(struct dv_grip *g)
 {
 	int sv[2];
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) ||
-	    fcntl(sv[0], F_SETFL, O_NONBLOCK))
-		return dv_grip_lacks(g, -errno, "cannot make a pair of sockets");
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, sv))
+		return dv_grip_lacks(g, -errno, "cannot make a pair of sockets: %s",
+				     strerror(errno));
 	g->out = sv[0];
 	g->in = sv[1];
 	return 0;

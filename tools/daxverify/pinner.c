@@ -103,6 +103,8 @@ int dv_pinner_start(struct dv_pinner *p, const void *addr, unsigned npages)
 	p->gate = p->pid < 0 ? -EAGAIN : take_gate(p->pid, tell[0]);
 	close(tell[0]);
 	ret = p->gate < 0 ? p->gate : wait_at_gate(p->gate);
+	if (ret && p->gate >= 0)
+		close(p->gate);
 	if (ret && p->pid > 0)
 		kill(p->pid, SIGKILL);
 	return ret;
