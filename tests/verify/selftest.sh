@@ -87,6 +87,7 @@ dangerous=
 # Nothing is held by the time of the call: then nobody waits behind it, either.
 expect early-drain beside-truncate-stat "$plain" "meanwhile: not ok"
 expect early-drain beside-truncate-read "$plain" "meanwhile: not ok"
+expect early-drain mapped-pin-allocate "$plain" "ends or waits: not ok"
 expect early-drain drop-caches-mapped-pin "$plain" "does not wait: not ok"
 expect no-pin write-pin "$plain" "pipe: not ok"
 expect corrupt-canary mapped-pin-allocate "$plain" "pipe: not ok"

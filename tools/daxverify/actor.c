@@ -14,7 +14,7 @@
 #define HELD_SAMPLES 5
 #define BLIND_MS     2000 /* the same where the kernel does not say where it sleeps */
 #define SPIN_MS	     2000 /* of CPU time, by a call that has a few pages to handle */
-#define ASTRAY_MS    6000 /* asleep, but somewhere else */
+#define ASTRAY_MS    15000 /* asleep, but somewhere else: for the journal of a slow disk, say */
 
 static struct dv_actor_shm *self;
 

@@ -81,7 +81,8 @@ void dv_judge(const struct dv_scenario *sc, struct dv_result *r, enum dv_verdict
 		snprintf(r->reason, sizeof(r->reason), "set-up failed");
 	if (ended == DV_OK && !r->noracles) {
 		r->verdict = DV_BROKEN;
-		snprintf(r->reason, sizeof(r->reason), "it ended without having looked at anything");
+		snprintf(r->reason, sizeof(r->reason),
+			 "it ended without having looked at anything");
 	}
 	if (r->verdict != DV_OK)
 		return;

@@ -86,19 +86,21 @@ void dv_rig_judge_pass(struct dv_ctx *c, struct dv_rig *r)
 /* Whether it waits is the file system's own affair; that it goes on is not. */
 void dv_rig_judge_any(struct dv_ctx *c, struct dv_rig *r)
 {
+	bool done = r->seen == DV_SEEN_DONE, held = dv_rig_held(c, r);
 	char text[128];
 
 	if (r->seen == DV_SEEN_ASLEEP) /* so it has broken the layout */
 		dv_rig_counts_held(c, r);
-	if (r->seen == DV_SEEN_DONE)
+	if (done)
 		describe_end(&r->actor, text, sizeof(text));
 	else
 		describe_sleep(&r->actor, text, sizeof(text));
 	dv_oracle(c,
-		  r->seen == DV_SEEN_ASLEEP ||
-			  (r->seen == DV_SEEN_DONE && r->actor.shm->ret >= 0),
+		  held && (r->seen == DV_SEEN_ASLEEP || (done && r->actor.shm->ret >= 0)),
 		  DV_SYM_NONE, "ends or waits", "succeeds at once, or waits for the page",
-		  "%s", text);
+		  "%s, %s%s", text,
+		  held ? "with the page in " : "but nothing was held by then",
+		  held ? c->grip->by->place : "");
 }
 
 /* SIGSTOP and SIGCONT make an interruptible wait begin again, and look again. */

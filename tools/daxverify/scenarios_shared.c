@@ -188,16 +188,17 @@ static enum dv_verdict judge_block(struct dv_ctx *c, const struct dv_rig *r, boo
 				   const char *clone, uint64_t block)
 {
 	int owned = waits ? 1 : is_owned(r->path, clone, block);
+	bool held = dv_rig_held(c, r);
 
 	if (owned < 0)
 		return dv_broken(c, "cannot see whose the block is: %s",
 				 strerror(-owned));
-	dv_oracle(c, owned && dv_rig_held(c, r), dv_rig_held(c, r) ? DV_SYM_PASSED_PIN : DV_SYM_NONE,
-		  "block", "not free while the pipe holds its page", "%s",
-		  !dv_rig_held(c, r) ? "nothing was held by then"
-		  : waits	     ? "a call waits for the page"
-		  : owned	     ? "one of the files has it"
-				     : "free, with the page in the pipe");
+	dv_oracle(c, owned && held, held ? DV_SYM_PASSED_PIN : DV_SYM_NONE, "block",
+		  "not free while the pipe holds its page", "%s",
+		  !held	  ? "nothing was held by then"
+		  : waits ? "a call waits for the page"
+		  : owned ? "one of the files has it"
+			  : "free, with the page in the pipe");
 	return DV_OK;
 }
 
