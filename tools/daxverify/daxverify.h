@@ -373,6 +373,8 @@ int dv_file_clone(const char *from, const char *to);
 void dv_page_prove(void *page, unsigned index);
 void dv_page_fill(void *page, enum dv_tag tag, unsigned index);
 enum dv_page_is dv_page_look(const void *page, unsigned index);
+/* Sabotage: memory that says the same, and is no file's. NULL when there is none. */
+void *dv_page_copy(const void *page);
 int dv_write_all(int fd, const void *buf, size_t len, off_t at);
 int dv_read_all(int fd, void *buf, size_t len, off_t at);
 int dv_read_text(int dirfd, const char *path, char *buf, size_t len);

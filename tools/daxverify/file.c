@@ -161,13 +161,15 @@ static int write_page(int fd, unsigned nr, unsigned index)
 /*
  * A file whose pages are all allocated, and those of the span (NULL: all) written by
  * write(2) and synced: nothing is dirty, and the span's extents are written ones. They
- * are asked for in one piece, so that they may lie in one.
+ * are asked for in one piece, so that they may lie in one. Page N says that it is page
+ * index + N.
  */
-int dv_file_make_at(const char *path, unsigned npages, const struct dv_span *span)
+static int make(const char *path, unsigned npages, const struct dv_span *span,
+		unsigned index)
 {
 	const struct dv_span all = {0, npages, 1};
 	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600), ret = 0;
-	unsigned i;
+	unsigned i, nr;
 
 	if (fd < 0)
 		return -errno;
@@ -175,38 +177,29 @@ int dv_file_make_at(const char *path, unsigned npages, const struct dv_span *spa
 		ret = -errno;
 	if (!span)
 		span = &all;
-	for (i = 0; i < span->count && !ret; i++)
-		ret = write_page(fd, span->first + i * span->stride,
-				 span->first + i * span->stride);
+	for (i = 0; i < span->count && !ret; i++) {
+		nr = span->first + i * span->stride;
+		ret = write_page(fd, nr, index + nr);
+	}
 	if (!ret && fsync(fd))
 		ret = -errno;
 	close(fd);
 	return ret;
+}
+
+int dv_file_make_at(const char *path, unsigned npages, const struct dv_span *span)
+{
+	return make(path, npages, span, 0);
 }
 
 int dv_file_make(const char *path, unsigned npages)
 {
-	return dv_file_make_at(path, npages, NULL);
+	return make(path, npages, NULL, 0);
 }
 
-/*
- * A file whose page N says that it is page index + N; in one piece, too: xfs exchanges no
- * extents with a file that has more of them.
- */
 int dv_file_make_as(const char *path, unsigned npages, unsigned index)
 {
-	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600), ret = 0;
-	unsigned i;
-
-	if (fd < 0)
-		return -errno;
-	(void)!fallocate(fd, 0, 0, (off_t)(npages * dv_page_size()));
-	for (i = 0; i < npages && !ret; i++)
-		ret = write_page(fd, i, index + i);
-	if (!ret && fsync(fd))
-		ret = -errno;
-	close(fd);
-	return ret;
+	return make(path, npages, NULL, index);
 }
 
 int dv_file_sparse(const char *path, unsigned npages)
@@ -277,4 +270,12 @@ void *dv_map_dax(int fd, size_t len, bool sync)
 	int flags = sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED;
 
 	return mmap(NULL, len, PROT_READ | PROT_WRITE, flags, fd, 0);
+}
+
+void *dv_page_copy(const void *page)
+{
+	void *p = mmap(NULL, dv_page_size(), PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : memcpy(p, page, dv_page_size());
 }

@@ -101,14 +101,12 @@ int dv_grip_wait_done(struct dv_grip *g);
 int dv_grip_ended_early(const struct dv_grip *g);
 
 /* tcp.c: two ends over the loopback device; the receiving one is soon full */
-int dv_tcp_pair(int *in, int *out);
+int dv_tcp_open(struct dv_grip *g);
 int dv_tcp_fill(int in, size_t *filled);
-/* Bytes that have not left the sender. */
-size_t dv_tcp_unsent(int in);
-/* Reads `skip` bytes and drops them, then up to `want` of which the first `len` are kept.
- */
-int dv_stream_drain(int out, size_t skip, size_t want, void *buf, size_t len,
-		    size_t *got);
+bool dv_tcp_held(const struct dv_grip *g);
+/* Of any two ends of a stream: unix sockets as well. */
+int dv_stream_release(struct dv_grip *g, void *buf, size_t len, size_t *got);
+void dv_stream_close(struct dv_grip *g);
 
 /* loop.c: a block device whose bytes are a file */
 int dv_loop_open(int file, char path[32], dev_t *number);

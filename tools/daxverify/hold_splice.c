@@ -20,20 +20,6 @@ static int open_unix(struct dv_grip *g)
 	return 0;
 }
 
-static int open_tcp(struct dv_grip *g)
-{
-	int ret = dv_tcp_pair(&g->in, &g->out);
-
-	return ret ? dv_grip_lacks(g, ret, "no TCP over the loopback device: is it up?")
-		   : 0;
-}
-
-static void close_ends(struct dv_grip *g)
-{
-	close(g->in);
-	close(g->out);
-}
-
 /* By way of a pipe of our own, page by page: it need not hold more than one. */
 static int hold(struct dv_grip *g, const struct iovec *iov, unsigned nr)
 {
@@ -68,17 +54,6 @@ static bool held_unix(const struct dv_grip *g)
 	return g->held && ioctl(g->out, FIONREAD, &n) == 0 && n >= (int)g->held;
 }
 
-static bool held_tcp(const struct dv_grip *g)
-{
-	return g->held && dv_tcp_unsent(g->in) >= g->held;
-}
-
-static int release(struct dv_grip *g, void *buf, size_t len, size_t *got)
-{
-	*got = 0;
-	return g->held ? dv_stream_drain(g->out, g->before, g->held, buf, len, got) : 0;
-}
-
 const struct dv_hold_ops dv_by_splice_unix = {
 	.name = "splice-unix",
 	.words = "splice into a unix socket",
@@ -87,8 +62,8 @@ const struct dv_hold_ops dv_by_splice_unix = {
 	.open = open_unix,
 	.hold = hold,
 	.held = held_unix,
-	.release = release,
-	.close = close_ends,
+	.release = dv_stream_release,
+	.close = dv_stream_close,
 };
 
 const struct dv_hold_ops dv_by_splice_tcp = {
@@ -97,9 +72,9 @@ const struct dv_hold_ops dv_by_splice_tcp = {
 	.place = "the socket",
 	.takes = DV_TAKES_GETS,
 	.shows = true,
-	.open = open_tcp,
+	.open = dv_tcp_open,
 	.hold = hold,
-	.held = held_tcp,
-	.release = release,
-	.close = close_ends,
+	.held = dv_tcp_held,
+	.release = dv_stream_release,
+	.close = dv_stream_close,
 };

@@ -7,23 +7,8 @@
 #include "daxverify.h"
 
 #include <liburing.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-static int open_tcp(struct dv_grip *g)
-{
-	int ret = dv_tcp_pair(&g->in, &g->out);
-
-	return ret ? dv_grip_lacks(g, ret, "no TCP over the loopback device: is it up?")
-		   : 0;
-}
-
-static void close_tcp(struct dv_grip *g)
-{
-	close(g->in);
-	close(g->out);
-}
 
 static int hold_msg(struct dv_grip *g, const struct iovec *iov, unsigned nr)
 {
@@ -72,28 +57,17 @@ static int hold_uring(struct dv_grip *g, const struct iovec *iov, unsigned nr)
 	return ret;
 }
 
-static bool held(const struct dv_grip *g)
-{
-	return g->held && dv_tcp_unsent(g->in) >= g->held;
-}
-
-static int release(struct dv_grip *g, void *buf, size_t len, size_t *got)
-{
-	*got = 0;
-	return g->held ? dv_stream_drain(g->out, g->before, g->held, buf, len, got) : 0;
-}
-
 const struct dv_hold_ops dv_by_msg_zerocopy = {
 	.name = "msg-zerocopy",
 	.words = "sendmsg with MSG_ZEROCOPY",
 	.place = "the sender's queue",
 	.takes = DV_TAKES_GETS,
 	.shows = true,
-	.open = open_tcp,
+	.open = dv_tcp_open,
 	.hold = hold_msg,
-	.held = held,
-	.release = release,
-	.close = close_tcp,
+	.held = dv_tcp_held,
+	.release = dv_stream_release,
+	.close = dv_stream_close,
 };
 
 const struct dv_hold_ops dv_by_send_zc = {
@@ -102,9 +76,9 @@ const struct dv_hold_ops dv_by_send_zc = {
 	.place = "the sender's queue",
 	.takes = DV_TAKES_GETS,
 	.shows = true,
-	.open = open_tcp,
+	.open = dv_tcp_open,
 	.hold = hold_uring,
-	.held = held,
-	.release = release,
-	.close = close_tcp,
+	.held = dv_tcp_held,
+	.release = dv_stream_release,
+	.close = dv_stream_close,
 };

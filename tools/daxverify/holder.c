@@ -67,15 +67,6 @@ static int do_touch(struct mapping *m, const struct step *s, bool store)
 	return 0;
 }
 
-/* Sabotage: memory that says the same, and is not the file's. */
-static char *copy_of(const char *page)
-{
-	char *p = mmap(NULL, dv_page_size(), PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	return p == MAP_FAILED ? NULL : memcpy(p, page, dv_page_size());
-}
-
 static int do_pin(struct mapping *m, const struct step *s)
 {
 	struct iovec iov[DV_HELD_PAGES_MAX];
@@ -85,7 +76,7 @@ static int do_pin(struct mapping *m, const struct step *s)
 		return -E2BIG;
 	for (i = 0; i < s->span.count; i++) {
 		iov[i] = (struct iovec){nth_page(m, s, i), dv_page_size()};
-		if (m->hold->copy_only && !(iov[i].iov_base = copy_of(iov[i].iov_base)))
+		if (m->hold->copy_only && !(iov[i].iov_base = dv_page_copy(iov[i].iov_base)))
 			return -ENOMEM;
 	}
 	m->hold->grip->file = m->fd;

@@ -121,15 +121,6 @@ static enum dv_verdict use(struct dv_ctx *c, char *page, long before)
 	return ret ? dv_broken(c, "cannot let the page go: %s", strerror(-ret)) : DV_OK;
 }
 
-/* Sabotage: memory that says the same as the page and is another. */
-static char *copy_of(const char *page)
-{
-	char *p = mmap(NULL, dv_page_size(), PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	return p == MAP_FAILED ? NULL : memcpy(p, page, dv_page_size());
-}
-
 static enum dv_verdict run_cell(struct dv_ctx *c)
 {
 	enum dv_memory_kind kind = c->sc->cell->memory;
@@ -145,7 +136,7 @@ static enum dv_verdict run_cell(struct dv_ctx *c)
 	if (v != DV_OK)
 		return v;
 	before = dv_pins_counted();
-	iov = (struct iovec){dv_sabotaged(c, DV_SAB_NO_PIN) ? copy_of(m.addr) : m.addr,
+	iov = (struct iovec){dv_sabotaged(c, DV_SAB_NO_PIN) ? dv_page_copy(m.addr) : m.addr,
 			     dv_page_size()};
 	c->grip->file = m.fd;
 	ret = dv_grip_hold(c->grip, &iov, 1);

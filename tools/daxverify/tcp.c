@@ -40,7 +40,7 @@ static int listen_on_loopback(struct sockaddr_in *sin)
 	return fd;
 }
 
-int dv_tcp_pair(int *in, int *out)
+static int connect_pair(int *in, int *out)
 {
 	int bytes = SEND_BYTES, fd, r = -1, w, err = 0;
 	struct sockaddr_in sin;
@@ -67,6 +67,15 @@ int dv_tcp_pair(int *in, int *out)
 	return 0;
 }
 
+int dv_tcp_open(struct dv_grip *g)
+{
+	int ret = connect_pair(&g->in, &g->out);
+
+	return ret ? dv_grip_lacks(g, ret, "no TCP over the loopback device: is it up? (%s)",
+				   strerror(-ret))
+		   : 0;
+}
+
 int dv_tcp_fill(int in, size_t *filled)
 {
 	static char zeroes[FILL_BYTES];
@@ -78,15 +87,19 @@ int dv_tcp_fill(int in, size_t *filled)
 	return n == sizeof(zeroes) ? 0 : -ENOBUFS;
 }
 
-size_t dv_tcp_unsent(int in)
+/* What has not left the sender are the pages at least: they are the last of it. */
+bool dv_tcp_held(const struct dv_grip *g)
 {
 	int n = 0;
 
-	return ioctl(in, SIOCOUTQ, &n) || n < 0 ? 0 : (size_t)n;
+	return g->held && ioctl(g->in, SIOCOUTQ, &n) == 0 && n >= (int)g->held;
 }
 
-/* `out` does not block. Ends early when nothing comes any more: the sender is gone. */
-int dv_stream_drain(int out, size_t skip, size_t want, void *buf, size_t len, size_t *got)
+/*
+ * Reads `skip` bytes and drops them, then up to `want` of which the first `len` are kept.
+ * `out` does not block. Ends early when nothing comes any more: the sender is gone.
+ */
+static int drain(int out, size_t skip, size_t want, void *buf, size_t len, size_t *got)
 {
 	struct pollfd p = {.fd = out, .events = POLLIN};
 	size_t have = 0, room;
@@ -112,4 +125,16 @@ int dv_stream_drain(int out, size_t skip, size_t want, void *buf, size_t len, si
 	}
 	*got = have < skip ? 0 : have - skip < len ? have - skip : len;
 	return 0;
+}
+
+int dv_stream_release(struct dv_grip *g, void *buf, size_t len, size_t *got)
+{
+	*got = 0;
+	return g->held ? drain(g->out, g->before, g->held, buf, len, got) : 0;
+}
+
+void dv_stream_close(struct dv_grip *g)
+{
+	close(g->in);
+	close(g->out);
 }
