@@ -140,8 +140,11 @@ static void count(unsigned int event)
 	if (bpf_get_ns_current_pid_tgid(pid_ns_dev, pid_ns_ino, &id, sizeof(id)))
 		return; /* of another namespace: none of ours */
 	key.tgid = id.tgid;
-	bpf_map_update_elem(&events, &key, &zero, BPF_NOEXIST);
 	n = bpf_map_lookup_elem(&events, &key);
+	if (!n) {
+		bpf_map_update_elem(&events, &key, &zero, BPF_NOEXIST);
+		n = bpf_map_lookup_elem(&events, &key);
+	}
 	if (n)
 		__sync_fetch_and_add(n, 1);
 }

@@ -3,6 +3,8 @@
  */
 #include "daxverify.h"
 
+#include "pins.h"
+
 #include <fcntl.h>
 #include <liburing.h>
 #include <stdlib.h>
@@ -39,31 +41,10 @@ static enum dv_verdict make_bed(struct dv_ctx *c, struct bed *b)
 	if (b->anon == MAP_FAILED || b->dax == MAP_FAILED)
 		return dv_broken(c, "cannot map memory: %s", strerror(errno));
 	memset(b->anon, 1, b->len);
-	b->dax[0] =
-		b->dax[0]; /* faulted in: what is refused is the page, not its absence */
+	/* Faulted in: what is refused is the page, not its absence. */
+	*(volatile char *)b->dax = *b->dax;
 	ret = io_uring_queue_init(4, &b->ring, 0);
 	return ret ? dv_broken(c, "cannot set up a ring: %s", strerror(-ret)) : DV_OK;
-}
-
-static const char *outcome(int ret)
-{
-	return ret < 0 ? strerrorname_np(-ret) : "accepted";
-}
-
-/* The ring and the mapping are still there: what the refused call pinned would hold this
- * up. */
-static enum dv_verdict judge_unpinned(struct dv_ctx *c, struct bed *b)
-{
-	struct dv_actor a;
-	enum dv_seen seen;
-
-	if (dv_actor_start(c, &a, &dv_truncate_zero, b->path, DV_HANDLER_NONE))
-		return dv_broken(c, "cannot start a truncate");
-	seen = dv_actor_watch(&a);
-	dv_oracle(c, seen == DV_SEEN_DONE && a.shm->ret == 0, DV_SYM_NONE, "pins",
-		  "none is left: ftruncate ends at once", "%s %s",
-		  seen == DV_SEEN_DONE ? "ended" : "asleep in", a.sight.where);
-	return DV_OK;
 }
 
 /* arg: how many buffers; all but the last are anonymous memory. */
@@ -83,8 +64,9 @@ static enum dv_verdict run_register(struct dv_ctx *c)
 		iov[nr - 1].iov_base = b.dax;
 	ret = io_uring_register_buffers(&b.ring, iov, nr);
 	dv_oracle(c, ret == -EOPNOTSUPP, DV_SYM_NONE, "register", "EOPNOTSUPP", "%s",
-		  outcome(ret));
-	return judge_unpinned(c, &b);
+		  dv_pins_answer(ret));
+	/* The ring and the mapping are still there: what stayed pinned would hold it up. */
+	return dv_pins_judge_free(c, b.path, "pins");
 }
 
 static enum dv_verdict run_register_anon(struct dv_ctx *c)
@@ -98,7 +80,7 @@ static enum dv_verdict run_register_anon(struct dv_ctx *c)
 		return v;
 	iov = (struct iovec){.iov_base = b.anon, .iov_len = b.len};
 	ret = io_uring_register_buffers(&b.ring, &iov, 1);
-	dv_oracle(c, ret == 0, DV_SYM_NONE, "register", "accepted", "%s", outcome(ret));
+	dv_oracle(c, ret == 0, DV_SYM_NONE, "register", "accepted", "%s", dv_pins_answer(ret));
 	return DV_OK;
 }
 
@@ -140,7 +122,7 @@ static enum dv_verdict run_write(struct dv_ctx *c)
 	}
 	ret = write_and_wait(&b.ring, fd, b.dax, (unsigned)page);
 	dv_oracle(c, ret == (int)page, DV_SYM_NONE, "write", "a whole page", "%s (%d)",
-		  outcome(ret), ret);
+		  ret < 0 ? dv_pins_answer(ret) : "written", ret);
 	if (ret == (int)page) {
 		ret = dv_read_all(fd, back, page, 0);
 		dv_oracle(c, !ret && dv_page_look(back, 0) == DV_PAGE_ORIGINAL,
@@ -150,7 +132,8 @@ static enum dv_verdict run_write(struct dv_ctx *c)
 						      : "the same");
 	}
 	free(back);
-	return judge_unpinned(c, &b);
+	/* The ring and the mapping are still there: what stayed pinned would hold it up. */
+	return dv_pins_judge_free(c, b.path, "pins");
 }
 
 #define HOLDER "io_uring registered buffers"
