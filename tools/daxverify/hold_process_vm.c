@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define WINDOW_BYTES (DV_HELD_PAGES_MAX * dv_page_size())
-#define FAULT_MS     5000
+#define FAULT_MS     15000
 
 static struct iovec pieces[DV_HELD_PAGES_MAX];
 static unsigned npieces;

@@ -142,6 +142,9 @@ static enum dv_verdict run_cell(struct dv_ctx *c)
 	ret = dv_grip_hold(c->grip, &iov, 1);
 	if (c->grip->why[0])
 		return dv_broken(c, "%s", c->grip->why);
+	if (ret == -ETIMEDOUT) /* no answer of the kernel's */
+		return dv_broken(c, "%s neither holds the page nor is refused",
+				 c->grip->by->words);
 	judge_answer(c, ret);
 	if (!ret)
 		v = use(c, m.addr, before);

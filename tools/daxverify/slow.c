@@ -18,7 +18,7 @@
 
 #define BYTES	   (DV_HELD_PAGES_MAX * dv_page_size())
 #define WEEKS_MS   2000000000u
-#define START_MS   5000
+#define START_MS   15000
 #define NODE_TRIES 200
 
 /* So that no rule of udev reads from it: such a read would take weeks, too. */
