@@ -38,7 +38,7 @@ GUEST_ENVIRONMENT = """\
 The command runs as root, with PMEM_DIR=/mnt/pmem (the file system, mounted dax=always),
 PMEM_DEV=/dev/pmem0, SHARE=/share (a folder of the host), FS, PMEM and KERNEL. A COMMAND that is a
 file here is brought along with its libraries; other words are found in the guest (busybox,
-ndctl, mkfs and fsck of ext4 and xfs, xfs_io) or else on this machine's PATH."""
+ndctl, mkfs and fsck of ext4 and xfs, xfs_io, xfs_db) or else on this machine's PATH."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What a guest has beside its persistent memory, so that daxverify can hold memory in every way
-it knows: `daxlab matrix` always gives it, `daxlab run` with --holders.
+it knows, and exchange ranges of files on xfs: `daxlab matrix` always gives it, `daxlab run` with
+--holders.
 """
 # Loaded besides those that every guest has (modules.py): memory regions over the network stack.
 # Of the others, io_uring, userfaultfd, AF_XDP and udmabuf are built into distribution kernels,
@@ -18,7 +19,7 @@ DEVDAX = "/dev/devdax"
 
 def environment():
     """For guest-init."""
-    return [("HUGE_PAGES", str(HUGE_PAGES)), ("DEVDAX", DEVDAX)]
+    return [("HUGE_PAGES", str(HUGE_PAGES)), ("DEVDAX", DEVDAX), ("EXCHANGE_RANGE", "1")]
 
 
 def devices(label_mib):

@@ -13,7 +13,8 @@ from .errors import LabError
 
 INIT = Path(__file__).with_name("guest-init")
 TOOLS = {"ndctl": "ndctl", "mkfs.ext4": "e2fsprogs", "e2fsck": "e2fsprogs",
-         "mkfs.xfs": "xfsprogs", "xfs_repair": "xfsprogs", "xfs_io": "xfsprogs"}
+         "mkfs.xfs": "xfsprogs", "xfs_repair": "xfsprogs", "xfs_io": "xfsprogs",
+         "xfs_db": "xfsprogs"}
 BUSYBOX = ("busybox", "busybox-static")
 UNUSED_S = 3600
 MKE2FS_CONF = "/etc/mke2fs.conf"    # without it mkfs.ext4 makes file systems of another age
