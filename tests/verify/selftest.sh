@@ -152,6 +152,41 @@ expect none counts-truncate "ok 1"
 expect none mapped-pin-truncate-zero "ok 1"
 daxverify=$outside
 
+# States of the mapping, and ranges that cover the page in part.
+for state in mremapped forked many-mapped; do
+	expect none "$state-pin-truncate" "ok 1"
+	expect no-pin "$state-pin-truncate" "not ok 1 .* # broken: the pipe held copies" \
+		"waits: not ok"
+	expect early-drain "$state-pin-truncate" "$plain" "waits: not ok"
+done
+expect none unwritten-stored-pin-truncate "ok 1"
+expect no-pin unwritten-stored-pin-truncate "$plain" "pipe: not ok"
+expect wrong-scheme many-mapped-pin-truncate "$plain" "counts when pinned: not ok"
+expect early-drain exited-pin-truncate "$plain" "waits: not ok"
+expect early-drain unwritten-loaded-pin-truncate "$plain" "does not wait: not ok"
+expect early-drain copied-pin-truncate "$plain" "does not wait: not ok"
+for range in truncate punch-begins; do
+	expect none "partly-$range" "ok 1"
+	expect early-drain "partly-$range" "$plain" "waits: not ok"
+	expect corrupt-canary "partly-$range" "$plain" "file: not ok"
+done
+expect corrupt-canary partly-punch-within "$plain" "pipe: not ok"
+expect corrupt-canary partly-punch-within "$plain" "file: not ok"
+
+# Who waits behind a punch, and what is left to flush after a wait.
+expect early-drain beside-punch-load "$plain" "meanwhile: not ok"
+expect early-drain beside-punch-read "$plain" "meanwhile: not ok"
+expect early-drain beside-truncate-uring-read "$plain" "meanwhile: not ok"
+expect corrupt-canary beside-punch-stat "$plain" "pipe: not ok"
+expect no-fsync fsync-after-waited-punch "not ok 1 .* # known defect: fsync-skips-after-break" \
+	"flush: not ok"
+expect corrupt-canary queue-read-behind-truncate "$plain" "file: not ok"
+
+# How long the waking took is told of what waited, and of nothing else.
+"$daxverify" --dir "$dir" --only mapped-pin-truncate-zero,hole-pin-truncate --verbose >"$out" 2>&1
+result "the time of the waking is told" \
+	"$(grep -c "woke [0-9.]* ms after the release" "$out")"
+
 # Holders of every kind, as above: a copy in place of the page, a page that is let go early, never.
 for holder in tee splice-unix splice-tcp direct-write uring-write process-vm msg-zerocopy \
 	send-zc; do

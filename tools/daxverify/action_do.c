@@ -164,20 +164,20 @@ static long on_names(struct dv_target *t)
 long dv_action_do(struct dv_target *t)
 {
 	const struct dv_action *a = t->action;
-	size_t page = dv_page_size();
+	size_t page = dv_page_size(), from = a->first * page + a->skip;
 	char byte[64];
 
 	switch (a->kind) {
 	case DV_ACT_TRUNCATE:
-		return ftruncate(t->fd, (off_t)(a->first * page));
+		return ftruncate(t->fd, (off_t)from);
 	case DV_ACT_PUNCH:
 	case DV_ACT_ZERO_RANGE:
 	case DV_ACT_COLLAPSE:
 	case DV_ACT_INSERT:
 	case DV_ACT_ALLOCATE:
 	case DV_ACT_UNSHARE:
-		return fallocate(t->fd, fallocate_mode(a->kind), (off_t)(a->first * page),
-				 (off_t)(a->count * page));
+		return fallocate(t->fd, fallocate_mode(a->kind), (off_t)from,
+				 (off_t)(a->count * page - a->skip - a->less));
 	case DV_ACT_MADV_REMOVE:
 		return madv_remove(t, page);
 	case DV_ACT_READ:
@@ -207,6 +207,8 @@ long dv_action_do(struct dv_target *t)
 	case DV_ACT_URING_MADV_REMOVE:
 	case DV_ACT_URING_OPEN_TRUNC:
 	case DV_ACT_URING_UNLINK:
+	case DV_ACT_URING_READ:
+	case DV_ACT_URING_ALLOCATE:
 		return dv_uring_do(t);
 	default:
 		return dv_action_has_pair(a->kind) || a->kind == DV_ACT_SWAP_BOOT

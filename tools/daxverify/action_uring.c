@@ -17,6 +17,7 @@ static int prepare(const struct dv_target *t, struct io_uring_sqe *sqe)
 {
 	size_t page = dv_page_size(), at = t->action->first * page;
 	size_t len = t->action->count * page;
+	static char byte[64];
 	void *p;
 
 	switch (t->action->kind) {
@@ -35,6 +36,12 @@ static int prepare(const struct dv_target *t, struct io_uring_sqe *sqe)
 		break;
 	case DV_ACT_URING_UNLINK:
 		io_uring_prep_unlinkat(sqe, AT_FDCWD, t->path, 0);
+		break;
+	case DV_ACT_URING_READ:
+		io_uring_prep_read(sqe, t->fd, byte, sizeof(byte), at);
+		break;
+	case DV_ACT_URING_ALLOCATE:
+		io_uring_prep_fallocate(sqe, t->fd, 0, (off_t)at, (off_t)len);
 		break;
 	default:
 		io_uring_prep_fallocate(sqe, t->fd,

@@ -99,6 +99,13 @@ enum dv_state {
 	DV_ST_UNMAPPED,	  /* no mapping of the file in any process, descriptor closed */
 	DV_ST_HOLE,	  /* what is pinned is a hole: the zero page */
 	DV_ST_OTHER_FILE, /* the page belongs to another file than the action's */
+	DV_ST_MREMAPPED,  /* mapped, at another address than when it was pinned */
+	DV_ST_FORKED,	  /* mapped by a child of who pinned it and is gone */
+	DV_ST_EXITED,	  /* no mapping of the file: who pinned it is gone */
+	DV_ST_MANY,	  /* mapped by who pinned it, and by others */
+	DV_ST_UNWRITTEN_LOADED, /* allocated, never written, and loaded from: the zero page */
+	DV_ST_UNWRITTEN_STORED, /* the same, and stored to: a page of the file */
+	DV_ST_COPIED, /* mapped MAP_PRIVATE and written to: not the file's page */
 };
 
 enum dv_expect {
@@ -171,12 +178,15 @@ enum dv_action_kind {
 	DV_ACT_URING_MADV_REMOVE,
 	DV_ACT_URING_OPEN_TRUNC,
 	DV_ACT_URING_UNLINK,
+	DV_ACT_URING_READ,
+	DV_ACT_URING_ALLOCATE,
 };
 
 struct dv_action {
 	const char *name; /* as a diagnostic says it */
 	enum dv_action_kind kind;
 	unsigned first, count; /* pages */
+	unsigned skip, less; /* bytes at the beginning and the end of them that it leaves out */
 };
 
 struct dv_ctx;
@@ -196,6 +206,7 @@ struct dv_scenario {
 	int arg; /* for `run`, where one function serves several rows */
 	const struct dv_hold_ops *by; /* what holds (hold.h); NULL: vmsplice */
 	const struct dv_cell *cell;   /* of the pin matrix (pins.h), or NULL */
+	const struct dv_defect *or_defect; /* another one that it shows on other kernels */
 };
 
 struct dv_oracle {
@@ -206,7 +217,7 @@ struct dv_oracle {
 	unsigned symptom;
 };
 
-#define DV_ORACLES_MAX 16
+#define DV_ORACLES_MAX 24
 #define DV_LOG_MAX     12
 
 struct dv_result {
@@ -219,6 +230,7 @@ struct dv_result {
 	char log[DV_LOG_MAX][240];
 	unsigned nlog;
 	int64_t duration_ms;
+	int64_t wake_ns; /* from the release to the end of what waited; 0: nothing was woken */
 	bool hung;	 /* it left a process that nothing ends */
 	char answer[32]; /* of the pin matrix: "accepted" or an errno; else empty */
 };
@@ -367,6 +379,7 @@ int dv_file_sparse(const char *path, unsigned npages);
 int dv_file_make_as(const char *path, unsigned npages, unsigned index);
 int dv_file_make_at(const char *path, unsigned npages, const struct dv_span *span);
 int dv_file_prove(const char *path, const struct dv_span *span);
+int dv_file_write(const char *path, unsigned npages);
 int dv_file_spoil(const char *path, unsigned page);
 /* A new file that shares all blocks of the first. */
 int dv_file_clone(const char *from, const char *to);
@@ -408,6 +421,7 @@ struct dv_sight {
 	char state;	/* as in /proc/PID/stat, 0 when gone */
 	char where[64]; /* kernel function that it sleeps in, "" when not to be had */
 	bool in_layout; /* that function waits for a DAX page */
+	bool worker;	/* it is a thread that works for the task: of io_uring */
 	int cpu_ms;	/* used so far */
 };
 void dv_look(pid_t pid, struct dv_sight *s);
@@ -472,6 +486,9 @@ enum dv_hop {
 	DV_HOP_DONTNEED, /* MADV_DONTNEED on the range */
 	DV_HOP_UNMAP,
 	DV_HOP_CLOSE,
+	DV_HOP_MREMAP, /* to another address */
+	DV_HOP_FORK,   /* a child loads from the range and goes on in place of the holder */
+	DV_HOP_EXIT,
 	DV_HOP_QUIT,
 };
 struct dv_holder {
@@ -487,9 +504,12 @@ struct dv_hold {
 };
 int dv_holder_start(struct dv_holder *h, const struct dv_hold *hold);
 int dv_holder_do(struct dv_holder *h, enum dv_hop op, const struct dv_span *span);
+/* The same for those after which its process is gone: DV_HOP_FORK and DV_HOP_EXIT. */
+int dv_holder_leave(struct dv_holder *h, enum dv_hop op, const struct dv_span *span);
 
 /* rig.c: a file, a pin on some of its pages, an action; and the oracles on them */
 #define DV_RIG_COUNTED 256
+#define DV_OTHERS      3
 struct dv_rig_counts {
 	unsigned nr;	     /* pages; 0: none are counted */
 	unsigned maps;	     /* of each: processes that map it, */
@@ -502,7 +522,7 @@ struct dv_rig {
 	enum dv_state state;
 	unsigned npages;
 	struct dv_span span; /* the pages held */
-	struct dv_holder holder, other;
+	struct dv_holder holder, others[DV_OTHERS];
 	struct dv_actor actor;
 	enum dv_seen seen;
 	uint8_t *content; /* what the held pages showed at their release */
@@ -521,6 +541,8 @@ enum dv_verdict dv_rig_act(struct dv_ctx *c, struct dv_rig *r,
 			   const struct dv_action *action, enum dv_handler handler);
 int dv_rig_release(struct dv_ctx *c, struct dv_rig *r);
 bool dv_rig_held(struct dv_ctx *c, const struct dv_rig *r);
+/* What is pinned is the zero page, which is everybody's. */
+bool dv_rig_is_hole(const struct dv_rig *r);
 /* rig_counts.c: silent where there is no observer */
 enum dv_verdict dv_rig_counts_find(struct dv_ctx *c, struct dv_rig *r);
 void dv_rig_counts_pinned(struct dv_ctx *c, struct dv_rig *r);
@@ -550,7 +572,7 @@ extern const struct dv_group dv_group_map_sync, dv_group_pin, dv_group_evict,
 	dv_group_signal, dv_group_refault, dv_group_leak, dv_group_fsync, dv_group_uring,
 	dv_group_beside, dv_group_cancel, dv_group_own, dv_group_poison, dv_group_quiet,
 	dv_group_shared, dv_group_clone, dv_group_pins, dv_group_several, dv_group_holders,
-	dv_group_counts, dv_group_counts_held, dv_group_huge;
+	dv_group_counts, dv_group_counts_held, dv_group_huge, dv_group_states;
 #define DV_SCENARIOS_MAX 512
 unsigned dv_scenarios_all(const struct dv_scenario *out[DV_SCENARIOS_MAX]);
 

@@ -47,7 +47,8 @@ const struct dv_defect dv_lost_wakeup = {
 		 "is let go, whoever touched the file meanwhile.",
 	.symptom =
 		"The waiter is still asleep seconds after the page was released; SIGSTOP "
-		"and SIGCONT make it look again, and it ends at once.",
+		"and SIGCONT make it look again, and it ends at once. Where the page belongs to "
+		"two files (reflink), and is mapped through the other one, nobody need touch it.",
 	.since = "Linux 6.15, where mappings began to count as references.",
 	.fixed_by = NULL,
 	.advice =
@@ -300,6 +301,7 @@ const struct dv_defect *const dv_defects[] = {
 	&dv_fsync_skips,	 &dv_reflink_spin,     &dv_uring_erestartsys,
 	&dv_unkillable_eviction, &dv_swap_boot_skips,  &dv_swapext_skips,
 	&dv_write_forgets,	 &dv_futex_after_clone, &dv_sigbus_after_clone,
+	&dv_shared_read_warns,
 };
 const unsigned dv_ndefects = DV_COUNT(dv_defects);
 

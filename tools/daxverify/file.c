@@ -192,6 +192,20 @@ int dv_file_make_at(const char *path, unsigned npages, const struct dv_span *spa
 	return make(path, npages, span, 0);
 }
 
+/* write(2) of all pages of a file that is there. */
+int dv_file_write(const char *path, unsigned npages)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC), ret = 0;
+	unsigned i;
+
+	if (fd < 0)
+		return -errno;
+	for (i = 0; i < npages && !ret; i++)
+		ret = write_page(fd, i, i);
+	close(fd);
+	return ret;
+}
+
 int dv_file_make(const char *path, unsigned npages)
 {
 	return make(path, npages, NULL, 0);
@@ -244,8 +258,7 @@ int dv_file_spoil(const char *path, unsigned page)
 
 	if (fd < 0)
 		return -errno;
-	ret = dv_write_all(fd, &junk, sizeof(junk),
-			   (off_t)(page * dv_page_size() + 1024));
+	ret = dv_write_all(fd, &junk, sizeof(junk), (off_t)(page * dv_page_size() + 512));
 	close(fd);
 	return ret;
 }

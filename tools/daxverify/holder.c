@@ -40,6 +40,9 @@ static int do_map(struct mapping *m)
 		return -errno;
 	if (h->state == DV_ST_PRIVATE)
 		m->addr = mmap(NULL, m->len, PROT_READ, MAP_PRIVATE, m->fd, 0);
+	else if (h->state == DV_ST_COPIED)
+		m->addr =
+			mmap(NULL, m->len, PROT_READ | PROT_WRITE, MAP_PRIVATE, m->fd, 0);
 	else if (readonly)
 		m->addr = mmap(NULL, m->len, PROT_READ, MAP_SHARED, m->fd, 0);
 	else
@@ -83,6 +86,33 @@ static int do_pin(struct mapping *m, const struct step *s)
 	return dv_grip_hold(m->hold->grip, iov, s->span.count);
 }
 
+/* The kernel chooses the new address; that it is another one is asked for by a
+ * reservation. */
+static int do_mremap(struct mapping *m)
+{
+	void *to = mmap(NULL, m->len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *p = to == MAP_FAILED ? to
+				   : mremap(m->addr, m->len, m->len,
+					    MREMAP_MAYMOVE | MREMAP_FIXED, to);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	m->addr = p;
+	return 0;
+}
+
+/* The parent is gone by then, and with it who has pinned. */
+static int do_fork(struct mapping *m, const struct step *s)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return -errno;
+	if (pid)
+		_exit(0);
+	return do_touch(m, s, false);
+}
+
 static int do_step(struct mapping *m, const struct step *s)
 {
 	switch (s->op) {
@@ -103,6 +133,11 @@ static int do_step(struct mapping *m, const struct step *s)
 		return munmap(m->addr, m->len) ? -errno : 0;
 	case DV_HOP_CLOSE:
 		return close(m->fd) ? -errno : 0;
+	case DV_HOP_MREMAP:
+		return do_mremap(m);
+	case DV_HOP_FORK:
+		return do_fork(m, s);
+	case DV_HOP_EXIT:
 	case DV_HOP_QUIT:
 		break;
 	}
@@ -153,4 +188,13 @@ int dv_holder_do(struct dv_holder *h, enum dv_hop op, const struct dv_span *span
 	if (read(h->sock, &err, sizeof(err)) != (ssize_t)sizeof(err))
 		return -EPIPE; /* it died: a SIGBUS, say */
 	return err;
+}
+
+int dv_holder_leave(struct dv_holder *h, enum dv_hop op, const struct dv_span *span)
+{
+	int ret = dv_holder_do(h, op, span);
+
+	if (op == DV_HOP_EXIT)
+		ret = ret == -EPIPE ? 0 : -EIO; /* it does not answer */
+	return ret ? ret : dv_child_wait(h->pid, STEP_LIMIT_MS, NULL);
 }

@@ -58,8 +58,8 @@ static bool fits(const struct dv_defect *d, const struct dv_result *r)
 }
 
 /*
- * The defect that the scenario is after; or, of a kernel that does not have that one
- * because it does not wait at all, the one that is about not waiting.
+ * The defect that the scenario is after, or its other one; or, of a kernel that does not
+ * have that one because it does not wait at all, the one that is about not waiting.
  */
 static const struct dv_defect *recognise(const struct dv_scenario *sc,
 					 const struct dv_result *r)
@@ -68,6 +68,8 @@ static const struct dv_defect *recognise(const struct dv_scenario *sc,
 		return NULL;
 	if (fits(sc->defect, r))
 		return sc->defect;
+	if (sc->or_defect && fits(sc->or_defect, r))
+		return sc->or_defect;
 	return fits(&dv_unmapped_busy_page, r) ? &dv_unmapped_busy_page : NULL;
 }
 

@@ -75,6 +75,8 @@ struct json_object *dv_json_result(const struct dv_scenario *sc,
 	put_str(o, "note", r->note);
 	put(o, "oracles", oracles_json(r));
 	put_int(o, "duration_ms", r->duration_ms);
+	if (r->wake_ns)
+		put_int(o, "wake_us", r->wake_ns / 1000);
 	for (i = 0; i < r->nlog; i++)
 		json_object_array_add(log, json_object_new_string(r->log[i]));
 	put(o, "kernel_log", log);

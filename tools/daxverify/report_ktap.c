@@ -60,6 +60,8 @@ static void print_detail(const struct dv_result *r, bool verbose)
 	}
 	for (i = 0; i < r->nlog; i++)
 		printf("#   kernel: %s\n", r->log[i]);
+	if (verbose && r->wake_ns)
+		printf("#   woke %.1f ms after the release\n", (double)r->wake_ns / 1e6);
 	if (verbose)
 		printf("#   took %lld ms\n", (long long)r->duration_ms);
 }

@@ -22,6 +22,7 @@ EMBED(dv_repro_unkillable_eviction, "unkillable-eviction");
 EMBED(dv_repro_swap_boot, "swap-boot-skips-break");
 EMBED(dv_repro_swapext, "swapext-skips-break");
 EMBED(dv_repro_write_forgets, "write-forgets-shared-pin");
+EMBED(dv_repro_shared_read, "shared-read-warns");
 
 static const struct {
 	const struct dv_defect *defect;
@@ -42,6 +43,7 @@ static const struct {
 	{&dv_swap_boot_skips, dv_repro_swap_boot, dv_repro_swap_boot_end},
 	{&dv_swapext_skips, dv_repro_swapext, dv_repro_swapext_end},
 	{&dv_write_forgets, dv_repro_write_forgets, dv_repro_write_forgets_end},
+	{&dv_shared_read_warns, dv_repro_shared_read, dv_repro_shared_read_end},
 };
 
 /* NULL where there is none: tests/verify/unit.sh asks for each, so that this stays

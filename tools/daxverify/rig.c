@@ -22,17 +22,43 @@ static const enum dv_hop steps[][8] = {
 			    DV_HOP_CLOSE, DV_HOP_QUIT},
 	[DV_ST_HOLE] = {DV_HOP_MAP, DV_HOP_LOAD, DV_HOP_PIN, DV_HOP_QUIT},
 	[DV_ST_OTHER_FILE] = {DV_HOP_MAP, DV_HOP_STORE, DV_HOP_PIN, DV_HOP_QUIT},
+	[DV_ST_MREMAPPED] = {DV_HOP_MAP, DV_HOP_STORE, DV_HOP_PIN, DV_HOP_MREMAP,
+			     DV_HOP_LOAD, DV_HOP_QUIT},
+	[DV_ST_FORKED] = {DV_HOP_MAP, DV_HOP_STORE, DV_HOP_PIN, DV_HOP_FORK, DV_HOP_QUIT},
+	[DV_ST_EXITED] = {DV_HOP_MAP, DV_HOP_STORE, DV_HOP_PIN, DV_HOP_EXIT, DV_HOP_QUIT},
+	[DV_ST_MANY] = {DV_HOP_MAP, DV_HOP_STORE, DV_HOP_PIN, DV_HOP_QUIT},
+	[DV_ST_UNWRITTEN_LOADED] = {DV_HOP_MAP, DV_HOP_LOAD, DV_HOP_PIN, DV_HOP_QUIT},
+	[DV_ST_UNWRITTEN_STORED] = {DV_HOP_MAP, DV_HOP_STORE, DV_HOP_PIN, DV_HOP_QUIT},
+	[DV_ST_COPIED] = {DV_HOP_MAP, DV_HOP_STORE, DV_HOP_PIN, DV_HOP_QUIT},
 };
 
 static const char *const step_names[] = {
-	[DV_HOP_MAP] = "map the file",	      [DV_HOP_LOAD] = "load from the page",
-	[DV_HOP_STORE] = "store to the page", [DV_HOP_PIN] = "hold the page",
-	[DV_HOP_DONTNEED] = "MADV_DONTNEED",  [DV_HOP_UNMAP] = "munmap",
-	[DV_HOP_CLOSE] = "close the file",    [DV_HOP_QUIT] = "quit",
+	[DV_HOP_MAP] = "map the file",
+	[DV_HOP_LOAD] = "load from the page",
+	[DV_HOP_STORE] = "store to the page",
+	[DV_HOP_PIN] = "hold the page",
+	[DV_HOP_DONTNEED] = "MADV_DONTNEED",
+	[DV_HOP_UNMAP] = "munmap",
+	[DV_HOP_CLOSE] = "close the file",
+	[DV_HOP_QUIT] = "quit",
+	[DV_HOP_MREMAP] = "mremap",
+	[DV_HOP_FORK] = "fork",
+	[DV_HOP_EXIT] = "exit",
 };
+
+static bool is_unwritten(const struct dv_rig *r)
+{
+	return r->state == DV_ST_UNWRITTEN_LOADED || r->state == DV_ST_UNWRITTEN_STORED;
+}
+
+bool dv_rig_is_hole(const struct dv_rig *r)
+{
+	return r->state == DV_ST_HOLE || r->state == DV_ST_UNWRITTEN_LOADED;
+}
 
 static enum dv_verdict make_files(struct dv_ctx *c, struct dv_rig *r)
 {
+	static const struct dv_span none = {0, 0, 1};
 	int ret;
 
 	if (dv_path(c, r->path, "file") || dv_path(c, r->pinned, "pinned"))
@@ -41,7 +67,9 @@ static enum dv_verdict make_files(struct dv_ctx *c, struct dv_rig *r)
 		ret = dv_file_sparse(r->path, r->npages);
 	else
 		ret = dv_file_make_at(r->path, r->npages,
-				      r->span.stride > 1 ? &r->span : NULL);
+				      is_unwritten(r)	   ? &none
+				      : r->span.stride > 1 ? &r->span
+							   : NULL);
 	if (!ret && r->state == DV_ST_OTHER_FILE)
 		ret = dv_file_make(r->pinned, r->npages);
 	else
@@ -68,7 +96,9 @@ static enum dv_verdict run_steps(struct dv_ctx *c, struct dv_rig *r)
 	int ret;
 
 	for (op = steps[r->state]; *op != DV_HOP_QUIT; op++) {
-		ret = dv_holder_do(&r->holder, *op, &r->span);
+		ret = *op == DV_HOP_FORK || *op == DV_HOP_EXIT
+			      ? dv_holder_leave(&r->holder, *op, &r->span)
+			      : dv_holder_do(&r->holder, *op, &r->span);
 		if (ret && *op == DV_HOP_PIN)
 			return dv_broken(c, "%s could not hold the page: %s",
 					 c->grip->by->words, strerror(-ret));
@@ -81,33 +111,37 @@ static enum dv_verdict run_steps(struct dv_ctx *c, struct dv_rig *r)
 	return DV_OK;
 }
 
-/* Another process keeps the file mapped and touched, and pins nothing. */
-static enum dv_verdict start_other(struct dv_ctx *c, struct dv_rig *r,
-				   struct dv_hold *hold)
+/* Other processes keep the file mapped and touched, and pin nothing. */
+static enum dv_verdict start_others(struct dv_ctx *c, struct dv_rig *r,
+				    struct dv_hold *hold)
 {
-	int ret;
+	unsigned nr = r->state == DV_ST_MANY ? DV_OTHERS : r->state == DV_ST_ELSEWHERE, i;
+	int ret = 0;
 
-	if (r->state != DV_ST_ELSEWHERE)
-		return DV_OK;
-	ret = dv_holder_start(&r->other, hold);
-	if (!ret)
-		ret = dv_holder_do(&r->other, DV_HOP_MAP, &r->span);
-	if (!ret)
-		ret = dv_holder_do(&r->other, DV_HOP_LOAD, &r->span);
-	return ret ? dv_broken(c, "cannot map the file in a second process: %s",
+	for (i = 0; i < nr && !ret; i++) {
+		ret = dv_holder_start(&r->others[i], hold);
+		if (!ret)
+			ret = dv_holder_do(&r->others[i], DV_HOP_MAP, &r->span);
+		if (!ret)
+			ret = dv_holder_do(&r->others[i], DV_HOP_LOAD, &r->span);
+	}
+	return ret ? dv_broken(c, "cannot map the file in another process: %s",
 			       strerror(-ret))
 		   : DV_OK;
 }
 
 static enum dv_verdict check_pin(struct dv_ctx *c, struct dv_rig *r)
 {
-	int ret;
+	int ret = 0;
 
 	if (!dv_rig_held(c, r))
 		return dv_broken(c, "the %u pages are not in %s", r->span.count,
 				 c->grip->by->place);
 	/* After the pin: what is shown has it only if the page itself is held. */
-	ret = r->state == DV_ST_HOLE ? 0 : dv_file_prove(r->pinned, &r->span);
+	if (r->state == DV_ST_UNWRITTEN_STORED)
+		ret = dv_file_write(r->pinned, r->npages);
+	if (!ret && !dv_rig_is_hole(r))
+		ret = dv_file_prove(r->pinned, &r->span);
 	if (!ret && dv_sabotaged(c, DV_SAB_CORRUPT_CANARY))
 		ret = dv_file_spoil(r->pinned, r->span.first);
 	return ret ? dv_broken(c, "cannot write to the pinned page: %s", strerror(-ret))
@@ -140,7 +174,7 @@ enum dv_verdict dv_rig_build(struct dv_ctx *c, struct dv_rig *r, unsigned npages
 	if (v != DV_OK)
 		return v;
 	memcpy(hold.path, r->pinned, sizeof(hold.path));
-	v = start_other(c, r, &hold);
+	v = start_others(c, r, &hold);
 	if (v != DV_OK)
 		return v;
 	ret = dv_holder_start(&r->holder, &hold);
@@ -157,7 +191,8 @@ enum dv_verdict dv_rig_build(struct dv_ctx *c, struct dv_rig *r, unsigned npages
 /* What was held is held. */
 bool dv_rig_held(struct dv_ctx *c, const struct dv_rig *r)
 {
-	return c->grip->held == r->span.count * dv_page_size() && c->grip->by->held(c->grip);
+	return c->grip->held == r->span.count * dv_page_size() &&
+	       c->grip->by->held(c->grip);
 }
 
 /* Let the pages go, keeping what they showed. */

@@ -6,8 +6,9 @@
 
 /* How many processes have the pages mapped in each state, once they are pinned. */
 static const unsigned maps_of[] = {
-	[DV_ST_MAPPED] = 1,    [DV_ST_READONLY] = 1,   [DV_ST_PRIVATE] = 1,
-	[DV_ST_ELSEWHERE] = 1, [DV_ST_OTHER_FILE] = 1,
+	[DV_ST_MAPPED] = 1,    [DV_ST_READONLY] = 1,	     [DV_ST_PRIVATE] = 1,
+	[DV_ST_ELSEWHERE] = 1, [DV_ST_OTHER_FILE] = 1,	     [DV_ST_MREMAPPED] = 1,
+	[DV_ST_FORKED] = 1,    [DV_ST_MANY] = 1 + DV_OTHERS, [DV_ST_UNWRITTEN_STORED] = 1,
 };
 
 static unsigned page_of(const struct dv_rig *r, unsigned i)
@@ -23,8 +24,8 @@ static void say_without(struct dv_ctx *c)
 }
 
 /*
- * What the holder took of each page. Where that is the kernel's own affair, what the first
- * page shows decides, and the others and all that follows have to fit it.
+ * What the holder took of each page. Where that is the kernel's own affair, what the
+ * first page shows decides, and the others and all that follows have to fit it.
  */
 static void find_takes(const struct dv_ctx *c, struct dv_rig_counts *n)
 {
@@ -52,7 +53,8 @@ enum dv_verdict dv_rig_counts_find(struct dv_ctx *c, struct dv_rig *r)
 		say_without(c);
 		return DV_OK;
 	}
-	if (r->state == DV_ST_HOLE) /* the zero page is everybody's */
+	if (dv_rig_is_hole(r) ||
+	    r->state == DV_ST_COPIED) /* that is no page of the file */
 		return DV_OK;
 	for (n->nr = 0; n->nr < r->span.count && n->nr < DV_RIG_COUNTED; n->nr++) {
 		ret = dv_pfn_in(r->holder.pid, r->pinned, page_of(r, n->nr),

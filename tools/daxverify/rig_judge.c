@@ -128,9 +128,10 @@ void dv_rig_judge_wake(struct dv_ctx *c, struct dv_rig *r)
 
 	if (dv_actor_wait(&r->actor, DV_WAKE_MS, DV_LIMIT_MS) == 0) {
 		describe_end(&r->actor, text, sizeof(text));
+		c->res->wake_ns = r->actor.shm->end_ns - r->release_ns;
 		dv_oracle(c, r->actor.shm->ret >= 0, DV_SYM_NONE, "wakes", expected,
 			  "%s, %.1f ms after the release", text,
-			  (double)(r->actor.shm->end_ns - r->release_ns) / 1e6);
+			  (double)c->res->wake_ns / 1e6);
 		return;
 	}
 	describe_sleep(&r->actor, text, sizeof(text));
@@ -142,6 +143,60 @@ void dv_rig_judge_wake(struct dv_ctx *c, struct dv_rig *r)
 		  rescued ? "woke it" : "did not wake it");
 	if (!rescued)
 		kill(r->actor.pid, SIGKILL);
+}
+
+/* Which bytes of a page the action zeroes, where it leaves others of it alone. */
+static bool cuts(const struct dv_action *a, unsigned page, size_t *from, size_t *to)
+{
+	bool truncates = a && a->kind == DV_ACT_TRUNCATE;
+	unsigned last = a ? truncates ? a->first : a->first + a->count - 1 : 0;
+
+	if (!a || page < a->first || page > last)
+		return false;
+	*from = page == a->first ? a->skip : 0;
+	*to = dv_page_size() - (page == last ? a->less : 0);
+	return *from > 0 || *to < dv_page_size();
+}
+
+/* Is it `len` bytes of a page that the action has cut? */
+static bool is_cut_page(const struct dv_rig *r, const struct dv_action *a,
+			const uint8_t *page, size_t len, unsigned index)
+{
+	uint8_t *want = malloc(dv_page_size());
+	size_t from, to;
+	bool same = false;
+
+	if (want && cuts(a, index, &from, &to)) {
+		dv_page_fill(want, DV_TAG_ORIGINAL, index);
+		if (index >= r->span.first && index < r->span.first + r->span.count)
+			dv_page_prove(want, index);
+		memset(want + from, 0, to - from);
+		same = memcmp(want, page, len) == 0;
+	}
+	free(want);
+	return same;
+}
+
+/* What one of the held pages is. Zeroed in part it is what it was, if the call has ended.
+ */
+static enum dv_page_is held_page(const struct dv_rig *r, unsigned i)
+{
+	const uint8_t *page = r->content + i * dv_page_size();
+	unsigned index = r->span.first + i * r->span.stride;
+	enum dv_page_is is = dv_page_look(page, index);
+
+	if (is == DV_PAGE_OTHER && r->seen == DV_SEEN_DONE &&
+	    is_cut_page(r, r->actor.action, page, dv_page_size(), index))
+		return DV_PAGE_PROVEN;
+	return is;
+}
+
+/* What they must be: in a private mapping that was written to a copy is right. */
+static enum dv_page_is right_page(const struct dv_rig *r)
+{
+	if (dv_rig_is_hole(r))
+		return DV_PAGE_ZERO;
+	return r->state == DV_ST_COPIED ? DV_PAGE_ORIGINAL : DV_PAGE_PROVEN;
 }
 
 /*
@@ -158,23 +213,21 @@ enum dv_verdict dv_rig_judge_content(struct dv_ctx *c, struct dv_rig *r)
 
 	dv_rig_counts_idle(c, r);
 	for (i = 0; i < r->content_len / page; i++)
-		kinds[dv_page_look(r->content + i * page,
-				   r->span.first + i * r->span.stride)]++;
-	if (kinds[DV_PAGE_ORIGINAL])
+		kinds[held_page(r, i)]++;
+	if (kinds[DV_PAGE_ORIGINAL] && r->state != DV_ST_COPIED)
 		return dv_broken(
-			c,
-			"%s held copies, not the file's pages: nothing was pinned",
+			c, "%s held copies, not the file's pages: nothing was pinned",
 			c->grip->by->place);
 	if (!c->grip->by->shows)
 		return DV_OK;
-	want = r->state == DV_ST_HOLE ? kinds[DV_PAGE_ZERO] : kinds[DV_PAGE_PROVEN];
+	want = kinds[right_page(r)];
 	ok = want == r->span.count;
 	dv_oracle(c, ok, passed ? DV_SYM_LEAK : DV_SYM_NONE, "pipe",
 		  "every pinned page as it was",
 		  "of %u pages %u as they were, %u with another file's data, %u zeroes, "
 		  "%u something else",
 		  r->span.count, want, kinds[DV_PAGE_VICTIM],
-		  r->state == DV_ST_HOLE ? 0 : kinds[DV_PAGE_ZERO], kinds[DV_PAGE_OTHER]);
+		  dv_rig_is_hole(r) ? 0 : kinds[DV_PAGE_ZERO], kinds[DV_PAGE_OTHER]);
 	return DV_OK;
 }
 
@@ -193,7 +246,7 @@ static unsigned effect(const struct dv_action *a, unsigned n, int map[FILE_PAGES
 	switch (a->kind) {
 	case DV_ACT_TRUNCATE:
 	case DV_ACT_URING_TRUNCATE:
-		return a->first;
+		return a->first + (a->skip > 0);
 	case DV_ACT_OPEN_TRUNC:
 	case DV_ACT_URING_OPEN_TRUNC:
 	case DV_ACT_SWAP_BOOT: /* nothing was swapped before: that inode is empty */
@@ -237,7 +290,7 @@ static bool page_fits(struct dv_ctx *c, const struct dv_rig *r, const uint8_t *p
 	bool pinned = want >= (int)r->span.first && r->state != DV_ST_OTHER_FILE &&
 		      want < (int)(r->span.first + r->span.count);
 
-	if (want == ZEROES || r->state == DV_ST_HOLE)
+	if (want == ZEROES || dv_rig_is_hole(r))
 		return is == DV_PAGE_ZERO;
 	if (pinned && c->grip->by->into)
 		return is == DV_PAGE_DEVICE;
@@ -250,7 +303,7 @@ void dv_rig_judge_file(struct dv_ctx *c, struct dv_rig *r, const char *name,
 {
 	int map[FILE_PAGES_MAX], fd = open(r->path, O_RDONLY | O_CLOEXEC), err = errno;
 	unsigned n = effect(after, r->npages, map), i, wrong = 0;
-	size_t page = dv_page_size();
+	size_t page = dv_page_size(), size = n * page, len;
 	struct stat st = {0};
 	uint8_t *buf = malloc(page);
 
@@ -258,16 +311,20 @@ void dv_rig_judge_file(struct dv_ctx *c, struct dv_rig *r, const char *name,
 		dv_oracle(c, false, DV_SYM_NONE, name, "the file can be read", "%s",
 			  fd < 0 ? strerrorname_np(err) : "it can not");
 	} else {
+		if (after && after->kind == DV_ACT_TRUNCATE && after->skip)
+			size = after->first * page + after->skip;
 		for (i = 0; i < n && i < FILE_PAGES_MAX; i++) {
-			if (dv_read_all(fd, buf, page, (off_t)(i * page)) ||
-			    !page_fits(c, r, buf, map[i]))
+			len = size - i * page < page ? size - i * page : page;
+			if (dv_read_all(fd, buf, len, (off_t)(i * page)) ||
+			    (!is_cut_page(r, after, buf, len, i) &&
+			     (len < page || !page_fits(c, r, buf, map[i]))))
 				wrong++;
 		}
-		dv_oracle(c, !wrong && st.st_size == (off_t)(n * page), DV_SYM_NONE, name,
+		dv_oracle(c, !wrong && st.st_size == (off_t)size, DV_SYM_NONE, name,
 			  after ? "size and content as the action leaves them"
 				: "size and content as they were",
 			  "%lld bytes of %lld, %u pages wrong", (long long)st.st_size,
-			  (long long)(n * page), wrong);
+			  (long long)size, wrong);
 	}
 	if (fd >= 0)
 		close(fd);

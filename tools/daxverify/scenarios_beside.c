@@ -1,23 +1,51 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Who else has to wait while a truncate waits for a pinned page, and who has not. */
+/* Who else has to wait while a truncate, punch or reflink waits for a pinned page, and
+ * who has not. */
 #include "daxverify.h"
 
 #include <string.h>
 
-#define PIPE "a page of the file vmspliced into a pipe, and a truncate that waits for it"
+#define BEHIND(what)                                                                     \
+	"a page of the file vmspliced into a pipe, and " what " that waits for it"
+#define PIPE BEHIND("a truncate")
 
 #define THROUGH_MS 10000 /* asleep in one place this long: it does not go through */
 
-enum beside { GOES_THROUGH, QUEUES, EITHER }; /* EITHER: file systems differ */
+/*
+ * EITHER: file systems differ. BY_WORKER: a thread of io_uring waits, and not who
+ * submits. BY_ANYONE: who submits may wait, too.
+ */
+enum beside { GOES_THROUGH, QUEUES, EITHER, BY_WORKER, BY_ANYONE };
+
+/* arg: what is expected, which call waits for the page, and to which file the other goes.
+ */
+enum { TRUNCATE = 0, PUNCH = 1 << 4, REFLINK = 2 << 4, OF_OTHER = 1 << 8 };
+#define HOW(arg) ((enum beside)((arg)&15))
+
+static const struct dv_action *waiter(const struct dv_ctx *c)
+{
+	switch (c->sc->arg & 0xf0) {
+	case PUNCH:
+		return &dv_punch;
+	case REFLINK:
+		return &dv_reflink;
+	default:
+		return &dv_truncate_grow;
+	}
+}
 
 static bool as_expected(struct dv_ctx *c, const struct dv_rig *r,
 			const struct dv_actor *beside, bool queued, bool through)
 {
 	through = through && beside->shm->ret >= 0 && dv_rig_held(c, r);
-	switch ((enum beside)c->sc->arg) {
+	switch (HOW(c->sc->arg)) {
 	case GOES_THROUGH:
 		return through;
 	case QUEUES:
+		return queued && !beside->sight.worker;
+	case BY_WORKER:
+		return queued && beside->sight.worker;
+	case BY_ANYONE:
 		return queued;
 	default:
 		return through || queued;
@@ -32,19 +60,26 @@ static void judge_meanwhile(struct dv_ctx *c, struct dv_rig *r, struct dv_actor 
 {
 	static const char *const expected[] = {
 		[GOES_THROUGH] = "ends with success while the page is held",
-		[QUEUES] = "asleep until the truncate has ended",
-		[EITHER] = "ends with success, or asleep until the truncate has ended",
+		[QUEUES] = "asleep until the call that waits has ended",
+		[EITHER] =
+			"ends with success, or asleep until the call that waits has ended",
+		[BY_WORKER] =
+			"a worker sleeps until the call that waits has ended, no one else",
+		[BY_ANYONE] = "asleep until the call that waits has ended",
 	};
-	bool patient = c->sc->arg == GOES_THROUGH;
+	bool patient = HOW(c->sc->arg) == GOES_THROUGH;
 	bool queued = dv_actor_queues(beside, patient ? THROUGH_MS : DV_QUEUED_MS);
 	bool through = !queued && dv_actor_wait(beside, DV_LIMIT_MS, DV_LIMIT_MS) == 0;
-	const char *how = queued ? "asleep in state D in" : through ? "ended" : "neither";
+	const char *how = !queued		 ? through ? "ended" : "neither"
+			  : beside->sight.worker ? "a worker asleep in state D in"
+						 : "asleep in state D in";
 	const char *where = queued ? beside->sight.where : "";
 
 	if (through && beside->shm->err)
 		where = strerrorname_np(beside->shm->err);
 	dv_oracle(c, as_expected(c, r, beside, queued, through), DV_SYM_NONE, "meanwhile",
-		  expected[c->sc->arg], "%s: %s %s", c->sc->action->name, how, where);
+		  expected[HOW(c->sc->arg)], "%s: %s %s", c->sc->action->name, how,
+		  where);
 }
 
 /* Who has queued has ended since the release, and not a moment before. */
@@ -52,11 +87,12 @@ static void judge_afterwards(struct dv_ctx *c, const struct dv_rig *r,
 			     struct dv_actor *beside)
 {
 	bool ended = dv_actor_wait(beside, DV_WAKE_MS, DV_LIMIT_MS) == 0;
-	bool early = ended && c->sc->arg == QUEUES && beside->shm->end_ns < r->release_ns;
+	bool queues = HOW(c->sc->arg) != GOES_THROUGH && HOW(c->sc->arg) != EITHER;
+	bool early = ended && queues && beside->shm->end_ns < r->release_ns;
 
 	dv_oracle(c, ended && !early && beside->shm->ret >= 0, DV_SYM_NONE, "afterwards",
-		  c->sc->arg == QUEUES ? "has ended with success, since the release"
-				       : "has ended with success",
+		  queues ? "has ended with success, since the release"
+			 : "has ended with success",
 		  "%s %s",
 		  !ended  ? "has not ended"
 		  : early ? "ended before the release"
@@ -67,17 +103,20 @@ static void judge_afterwards(struct dv_ctx *c, const struct dv_rig *r,
 /* The second call, while the first one is asleep. */
 static enum dv_verdict run_beside(struct dv_ctx *c)
 {
+	char path[PATH_MAX + 8];
 	struct dv_actor beside;
 	enum dv_verdict v;
 	struct dv_rig r;
 
 	v = dv_rig_build(c, &r, DV_FILE_PAGES, &dv_one_page);
 	if (v == DV_OK)
-		v = dv_rig_act(c, &r, &dv_truncate_grow, DV_HANDLER_NONE);
+		v = dv_rig_act(c, &r, waiter(c), DV_HANDLER_NONE);
 	if (v != DV_OK)
 		return v;
 	dv_rig_judge_wait(c, &r);
-	if (dv_actor_start(c, &beside, c->sc->action, r.path, DV_HANDLER_NONE))
+	snprintf(path, sizeof(path), "%s%s", r.path,
+		 c->sc->arg & OF_OTHER ? ".other" : "");
+	if (dv_actor_start(c, &beside, c->sc->action, path, DV_HANDLER_NONE))
 		return dv_broken(c, "cannot start %s", c->sc->action->name);
 	judge_meanwhile(c, &r, &beside);
 	if (dv_rig_release(c, &r))
@@ -85,7 +124,11 @@ static enum dv_verdict run_beside(struct dv_ctx *c)
 	if (r.seen != DV_SEEN_DONE)
 		dv_rig_judge_wake(c, &r);
 	judge_afterwards(c, &r, &beside);
-	return DV_OK;
+	v = dv_rig_judge_content(c, &r);
+	/* What is written beside is another content, and comes before or after. */
+	if (v == DV_OK && r.actor.shm->done && c->sc->action->kind != DV_ACT_WRITE)
+		dv_rig_judge_file(c, &r, "file", waiter(c));
+	return v;
 }
 
 static const struct dv_action stat_file = {"stat(2)", DV_ACT_STAT, 0, 0};
@@ -101,8 +144,15 @@ static const struct dv_action chmod_file = {"fchmod", DV_ACT_CHMOD, 0, 0};
 static const struct dv_action seek_hole = {"lseek(SEEK_HOLE)", DV_ACT_SEEK_HOLE, 0, 0};
 static const struct dv_action read_nowait = {"preadv2(RWF_NOWAIT)", DV_ACT_READ_NOWAIT, 1,
 					     1};
+static const struct dv_action uring_read = {"an io_uring read of page 1",
+					    DV_ACT_URING_READ, 1, 1};
+static const struct dv_action uring_allocate = {"an io_uring fallocate of page 1",
+						DV_ACT_URING_ALLOCATE, 1, 1};
 
-#define NEEDS (DV_NEED_DAX)
+#define NEEDS	 (DV_NEED_DAX)
+#define BY_PUNCH (DV_NEED_DAX | DV_NEED_PUNCH)
+#define BY_CLONE (DV_NEED_DAX | DV_NEED_REFLINK)
+#define BY_URING (DV_NEED_DAX | DV_NEED_URING)
 
 static const struct dv_scenario scenarios[] = {
 	/* clang-format off */
@@ -146,6 +196,59 @@ static const struct dv_scenario scenarios[] = {
 	 "freezing the file system sleeps behind a truncate that waits for a pinned page",
 	 NEEDS | DV_NEED_ROOT | DV_NEED_SCRATCH | DV_NEED_OWN_MOUNT, PIPE, DV_ST_MAPPED, &dv_freeze,
 	 DV_EXPECT_WAIT, NULL, run_beside, QUEUES},
+	{"beside-truncate-uring-read",
+	 "an io_uring read sleeps behind a truncate that waits, a worker or who "
+	 "submits it, and then ends",
+	 BY_URING, PIPE, DV_ST_MAPPED, &uring_read, DV_EXPECT_WAIT, NULL, run_beside, BY_ANYONE},
+	{"beside-truncate-uring-fallocate",
+	 "an io_uring fallocate behind a truncate that waits holds up a worker, not "
+	 "who submitted it",
+	 BY_URING, PIPE, DV_ST_MAPPED, &uring_allocate, DV_EXPECT_WAIT, NULL, run_beside,
+	 BY_WORKER},
+	{"beside-punch-load",
+	 "a load through a new mapping does not wait for a punch that waits for a pinned page",
+	 BY_PUNCH, BEHIND("a punch"), DV_ST_MAPPED, &load, DV_EXPECT_PASS, NULL, run_beside,
+	 PUNCH | GOES_THROUGH},
+	{"beside-punch-store",
+	 "a store through a new mapping does not wait for a punch that waits for a pinned page",
+	 BY_PUNCH, BEHIND("a punch"), DV_ST_MAPPED, &store, DV_EXPECT_PASS, NULL, run_beside,
+	 PUNCH | GOES_THROUGH},
+	{"beside-punch-fsync",
+	 "fsync does not wait for a punch that waits for a pinned page",
+	 BY_PUNCH, BEHIND("a punch"), DV_ST_MAPPED, &fsync_file, DV_EXPECT_PASS, NULL, run_beside,
+	 PUNCH | GOES_THROUGH},
+	{"beside-punch-stat",
+	 "stat(2) does not wait for a punch that waits for a pinned page",
+	 BY_PUNCH, BEHIND("a punch"), DV_ST_MAPPED, &stat_file, DV_EXPECT_PASS, NULL, run_beside,
+	 PUNCH | GOES_THROUGH},
+	{"beside-punch-read",
+	 "read(2) of a page that is not punched sleeps behind a punch that waits, and then ends",
+	 BY_PUNCH, BEHIND("a punch"), DV_ST_MAPPED, &dv_read, DV_EXPECT_WAIT, NULL, run_beside,
+	 PUNCH | QUEUES},
+	{"beside-punch-write",
+	 "write(2) to a page that is not punched sleeps behind a punch that waits, and then ends",
+	 BY_PUNCH, BEHIND("a punch"), DV_ST_MAPPED, &write_one, DV_EXPECT_WAIT, NULL, run_beside,
+	 PUNCH | QUEUES},
+	{"beside-punch-fallocate",
+	 "fallocate of another page sleeps behind a punch that waits, and then ends",
+	 BY_PUNCH, BEHIND("a punch"), DV_ST_MAPPED, &allocate, DV_EXPECT_WAIT, NULL, run_beside,
+	 PUNCH | QUEUES},
+	{"beside-reflink-read",
+	 "read(2) of the file that a reflink goes to sleeps behind it while it waits",
+	 BY_CLONE, BEHIND("a reflink"), DV_ST_MAPPED, &dv_read, DV_EXPECT_WAIT, NULL, run_beside,
+	 REFLINK | QUEUES},
+	{"beside-reflink-read-source",
+	 "read(2) of the file that a reflink is made of sleeps behind it while it waits",
+	 BY_CLONE, BEHIND("a reflink"), DV_ST_MAPPED, &dv_read, DV_EXPECT_WAIT, NULL, run_beside,
+	 REFLINK | OF_OTHER | QUEUES},
+	{"beside-reflink-load-source",
+	 "a load from the file that a reflink is made of does not wait for it while it waits",
+	 BY_CLONE, BEHIND("a reflink"), DV_ST_MAPPED, &load, DV_EXPECT_PASS, NULL, run_beside,
+	 REFLINK | OF_OTHER | GOES_THROUGH},
+	{"beside-reflink-stat-source",
+	 "stat(2) of the file that a reflink is made of does not wait for it while it waits",
+	 BY_CLONE, BEHIND("a reflink"), DV_ST_MAPPED, &stat_file, DV_EXPECT_PASS, NULL, run_beside,
+	 REFLINK | OF_OTHER | GOES_THROUGH},
 	/* clang-format on */
 };
 

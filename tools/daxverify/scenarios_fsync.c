@@ -177,6 +177,42 @@ static enum dv_verdict run_cut_short(struct dv_ctx *c)
 	return DV_OK;
 }
 
+/* A wait that ends with the release: the action is done, and the stores are older than
+ * it. */
+static enum dv_verdict run_waited(struct dv_ctx *c)
+{
+	struct flushed f = {0};
+	struct dv_rig r;
+	enum dv_verdict v;
+	ino_t ino = 0;
+	int ret;
+
+	v = dv_rig_build(c, &r, DV_FILE_PAGES, &dv_one_page);
+	if (v != DV_OK)
+		return v;
+	ret = store_beside(c, &r, &ino);
+	if (ret)
+		return dv_broken(c, "cannot store to the file: %s", strerror(-ret));
+	v = dv_rig_act(c, &r, c->sc->action, DV_HANDLER_NONE);
+	if (v != DV_OK)
+		return v;
+	dv_rig_judge_wait(c, &r);
+	if (dv_rig_release(c, &r))
+		return dv_broken(c, "cannot read the pipe");
+	dv_rig_judge_wake(c, &r);
+	ret = fsync_path(c, r.path);
+	if (!ret)
+		ret = dv_trace_flushed(&c->env->trace, ino, &f.pages, &f.events);
+	if (ret)
+		return dv_broken(c, "cannot watch the flushes of a file: %s",
+				 strerror(-ret));
+	dv_oracle(c, stored_pages_in(&f) == STORE_PAGES, DV_SYM_UNFLUSHED, "flush",
+		  "both stored pages are flushed",
+		  "%u of %d (%u dax_writeback_one events)", stored_pages_in(&f),
+		  STORE_PAGES, f.events);
+	return DV_OK;
+}
+
 static const struct dv_action zero_elsewhere = {"zero-range of pages 10 and 11",
 						DV_ACT_ZERO_RANGE, 10, 2};
 static const struct dv_action collapse_behind = {"collapse of pages 10 and 11",
@@ -227,6 +263,16 @@ static const struct dv_scenario scenarios[] = {
 	 .claim = "fsync flushes the stores made before a truncate whose wait a signal cut short",
 	 .needs = NEEDS, .holder = "a page of the file vmspliced into a pipe",
 	 .state = DV_ST_MAPPED, .action = &dv_truncate_beyond, .run = run_cut_short},
+	{.name = "fsync-after-waited-truncate",
+	 .claim = "fsync flushes the stores made before a truncate that had to wait for a page",
+	 .needs = NEEDS, .holder = "a page of the file vmspliced into a pipe",
+	 .state = DV_ST_MAPPED, .action = &dv_truncate_beyond, .expect = DV_EXPECT_WAIT,
+	 .defect = &dv_fsync_skips, .run = run_waited},
+	{.name = "fsync-after-waited-punch",
+	 .claim = "fsync flushes the stores made before a punch that had to wait for a page",
+	 .needs = NEEDS | DV_NEED_PUNCH, .holder = "a page of the file vmspliced into a pipe",
+	 .state = DV_ST_MAPPED, .action = &dv_punch_elsewhere, .expect = DV_EXPECT_WAIT,
+	 .defect = &dv_fsync_skips, .run = run_waited},
 	{.name = "msync-after-store",
 	 .claim = "msync flushes the pages that were stored to through a mapping",
 	 .needs = NEEDS, .run = run_flush, .arg = MSYNC_FLAG},

@@ -119,7 +119,10 @@ static enum dv_verdict run_queue(struct dv_ctx *c)
 		  DV_SYM_NONE, "second call", "ends with success after the release",
 		  "%s: %s %s", second->name, behind.shm->done ? "ended" : "did not end",
 		  behind.shm->err ? strerrorname_np(behind.shm->err) : "");
-	return dv_rig_judge_content(c, &r);
+	v = dv_rig_judge_content(c, &r);
+	if (v == DV_OK && r.actor.shm->done && behind.shm->done)
+		dv_rig_judge_file(c, &r, "file", c->sc->arg ? second : c->sc->action);
+	return v;
 }
 
 static const struct dv_scenario scenarios[] = {

@@ -241,6 +241,78 @@ static enum dv_verdict run_cow(struct dv_ctx *c)
 	return v;
 }
 
+/* arg: of the clone */
+enum clone { CLONE_UNTOUCHED, CLONE_MAPPED };
+
+static int map_clone(const char *clone, struct dv_holder *h)
+{
+	struct dv_hold hold = {.state = DV_ST_READONLY, .npages = DV_FILE_PAGES};
+	int ret;
+
+	memcpy(hold.path, clone, sizeof(hold.path));
+	ret = dv_holder_start(h, &hold);
+	if (!ret)
+		ret = dv_holder_do(h, DV_HOP_MAP, &dv_one_page);
+	return ret ? ret : dv_holder_do(h, DV_HOP_LOAD, &dv_one_page);
+}
+
+/* The clone has given the block up; who has it last has to wait for the page. */
+static enum dv_verdict truncate_last(struct dv_ctx *c, struct dv_rig *r)
+{
+	if (dv_actor_start(c, &r->actor, &dv_truncate_zero, r->pinned, DV_HANDLER_NONE))
+		return dv_broken(c, "cannot start the truncate");
+	r->seen = dv_actor_watch(&r->actor);
+	dv_rig_judge_wait(c, r);
+	return DV_OK;
+}
+
+/*
+ * Two files share their blocks, and a page is held through the first. The second gives
+ * its blocks up, which frees none of them; then the first does.
+ */
+static enum dv_verdict run_clone(struct dv_ctx *c)
+{
+	char clone[PATH_MAX];
+	enum dv_verdict v;
+	uint64_t block;
+	struct dv_rig r;
+	int owned, ret = 0;
+
+	v = build_shared(c, &r, clone, &block);
+	if (v != DV_OK)
+		return v;
+	memcpy(r.pinned, r.path, sizeof(r.pinned));
+	memcpy(r.path, clone, sizeof(r.path));
+	r.state = DV_ST_OTHER_FILE;
+	if (c->sc->arg == CLONE_MAPPED)
+		ret = map_clone(clone, &r.others[0]);
+	if (ret)
+		return dv_broken(c, "cannot map the clone: %s", strerror(-ret));
+	v = dv_rig_act(c, &r, c->sc->action, DV_HANDLER_NONE);
+	if (v != DV_OK)
+		return v;
+	if (c->sc->expect == DV_EXPECT_PASS)
+		dv_rig_judge_pass(c, &r);
+	else
+		dv_rig_judge_any(c, &r);
+	/* Of the file alone: the other's extents may be locked by who waits. */
+	owned = is_owned(r.pinned, r.pinned, block);
+	if (owned < 0)
+		return dv_broken(c, "cannot see whose the block is: %s",
+				 strerror(-owned));
+	dv_oracle(c, owned, DV_SYM_NONE, "block", "still the file's", "%s",
+		  owned ? "the file's" : "not the file's");
+	if (r.seen == DV_SEEN_DONE)
+		v = truncate_last(c, &r);
+	if (v != DV_OK)
+		return v;
+	v = judge_shared_page(c, &r);
+	if (v == DV_OK && r.seen != DV_SEEN_DONE)
+		dv_rig_judge_wake(c, &r);
+	return v;
+}
+
+#define SHARED	 "a page that two files share, vmspliced into a pipe through one of them"
 #define NEEDS	 (DV_NEED_DAX | DV_NEED_REFLINK)
 #define EXCHANGE (DV_NEED_DAX | DV_NEED_EXCHANGE)
 
@@ -284,6 +356,22 @@ static const struct dv_scenario scenarios[] = {
 	 "truncated",
 	 NEEDS, "a page that two files share, vmspliced into a pipe", DV_ST_READONLY, &dv_write,
 	 DV_EXPECT_ANY, &dv_write_forgets, run_cow, 0},
+	{"shared-pin-clone-truncate",
+	 "truncating a clone frees no block of the pinned file and does not wait; the file's own "
+	 "truncate does",
+	 NEEDS, SHARED, DV_ST_READONLY, &dv_truncate_zero, DV_EXPECT_PASS, NULL, run_clone,
+	 CLONE_UNTOUCHED},
+	{"shared-pin-clone-punch",
+	 "a punch of a clone frees no block of the pinned file and does not wait; the file's "
+	 "truncate does",
+	 NEEDS | DV_NEED_PUNCH, SHARED, DV_ST_READONLY, &dv_punch, DV_EXPECT_PASS, NULL, run_clone,
+	 CLONE_UNTOUCHED},
+	{.name = "shared-pin-mapped-clone-truncate",
+	 .claim = "with the shared page mapped through both files no truncate of the two frees its "
+		  "block",
+	 .needs = NEEDS, .holder = SHARED, .state = DV_ST_READONLY, .action = &dv_truncate_zero,
+	 .expect = DV_EXPECT_ANY, .defect = &dv_shared_read_warns, .run = run_clone,
+	 .arg = CLONE_MAPPED, .or_defect = &dv_lost_wakeup},
 	/* clang-format on */
 };
 

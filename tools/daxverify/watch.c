@@ -71,7 +71,10 @@ static void find_where(const char *task, struct dv_sight *s)
 	s->in_layout = names_layout(s->where);
 }
 
-/* io_uring waits in a worker: a thread of the process that made the ring. */
+/*
+ * io_uring waits in a worker: a thread of the process that made the ring. It is in the
+ * wait for a page, or behind somebody's lock.
+ */
 static void look_at_threads(pid_t pid, struct dv_sight *s)
 {
 	struct dv_sight thread;
@@ -81,7 +84,7 @@ static void look_at_threads(pid_t pid, struct dv_sight *s)
 
 	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
 	dir = opendir(path);
-	while (dir && !s->in_layout && (e = readdir(dir))) {
+	while (dir && !s->worker && (e = readdir(dir))) {
 		if (e->d_name[0] == '.' || atoi(e->d_name) == pid)
 			continue;
 		snprintf(task, sizeof(task), "%s/%.20s", path, e->d_name);
@@ -89,7 +92,8 @@ static void look_at_threads(pid_t pid, struct dv_sight *s)
 		thread.state = state_of(task, NULL);
 		find_where(task, &thread);
 		thread.cpu_ms = s->cpu_ms;
-		if (thread.in_layout && (thread.state == 'S' || thread.state == 'D'))
+		thread.worker = true;
+		if ((thread.in_layout && thread.state == 'S') || thread.state == 'D')
 			*s = thread;
 	}
 	if (dir)
