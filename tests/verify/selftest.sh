@@ -152,6 +152,36 @@ expect none counts-truncate "ok 1"
 expect none mapped-pin-truncate-zero "ok 1"
 daxverify=$outside
 
+# What a process sees of its mapping: a touch left out, one too many, the other way of counting,
+# memory that is not DAX.
+expect none view-store "ok 1"
+expect none view-huge-load "ok 1"
+for source in pagemap PAGEMAP_SCAN mincore; do
+	expect no-touch view-store "$plain" "stored: $source: not ok"
+	expect extra-touch view-load "$plain" "mapped: $source: not ok"
+	expect extra-touch view-fork "$plain" "child: $source: not ok"
+done
+for source in smaps numa_maps; do
+	expect no-touch view-private "$plain" "written: $source: not ok"
+done
+expect extra-touch view-huge-dontneed "$plain" "dropped: pagemap: not ok"
+for source in smaps pagemap PAGEMAP_SCAN; do
+	expect wrong-scheme view-store "$plain" "stored: $source: not ok"
+	expect wrong-scheme view-huge-fork "$plain" "alone: $source: not ok"
+done
+expect no-touch view-hole "$plain" "loaded: pagemap: not ok"
+expect keep-pin view-pin "$plain" "VmPin: not ok"
+expect wrong-scheme view-rss "$plain" "touched: not ok"
+expect no-dax view-lock "$plain" "VmLck: not ok"
+expect no-touch view-lock "$plain" "faulted in: not ok"
+expect no-dax view-flags "$plain" "VmFlags: not ok"
+expect no-dax view-lists "$plain" "kpageflags: not ok"
+expect extra-touch view-soft-dirty "$plain" "cleared: not ok"
+expect no-touch view-soft-dirty "not ok 1 .* # known defect: soft-dirty-lost" "stored to: not ok"
+expect extra-touch view-written "$plain" "protected: not ok"
+expect no-touch view-huge-written "not ok 1 .* # known defect: write-protect-misses-huge" \
+	"stored to: not ok"
+
 # States of the mapping, and ranges that cover the page in part.
 for state in mremapped forked many-mapped; do
 	expect none "$state-pin-truncate" "ok 1"

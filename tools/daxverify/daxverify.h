@@ -87,6 +87,9 @@ enum dv_symptom {
 	DV_SYM_ERRNO_512 = 1 << 10, /* an errno that user space must never see */
 	DV_SYM_WAKE_LOST = 1 << 11, /* a futex's wake that reached nobody */
 	DV_SYM_SIGBUS = 1 << 12,    /* a load of what is there */
+	DV_SYM_UNTOLD = 1 << 13,    /* a store that is not told of to who asks for them */
+	DV_SYM_FAULTS = 1 << 14,    /* a touch that faults again and again */
+	DV_SYM_UNSEEN = 1 << 15,    /* pages that are mapped, and in no sum */
 };
 
 /* What holds the page, and what has become of the mapping by then. */
@@ -132,6 +135,7 @@ enum dv_sabotage {
 	DV_SAB_EXTRA_PIN,
 	DV_SAB_NO_COUNTS,
 	DV_SAB_WRONG_PROCESS,
+	DV_SAB_EXTRA_TOUCH,
 };
 
 enum dv_action_kind {
@@ -572,7 +576,8 @@ extern const struct dv_group dv_group_map_sync, dv_group_pin, dv_group_evict,
 	dv_group_signal, dv_group_refault, dv_group_leak, dv_group_fsync, dv_group_uring,
 	dv_group_beside, dv_group_cancel, dv_group_own, dv_group_poison, dv_group_quiet,
 	dv_group_shared, dv_group_clone, dv_group_pins, dv_group_several, dv_group_holders,
-	dv_group_counts, dv_group_counts_held, dv_group_huge, dv_group_states;
+	dv_group_counts, dv_group_counts_held, dv_group_huge, dv_group_views,
+	dv_group_views_process, dv_group_views_written, dv_group_states;
 #define DV_SCENARIOS_MAX 512
 unsigned dv_scenarios_all(const struct dv_scenario *out[DV_SCENARIOS_MAX]);
 

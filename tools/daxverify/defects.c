@@ -301,7 +301,8 @@ const struct dv_defect *const dv_defects[] = {
 	&dv_fsync_skips,	 &dv_reflink_spin,     &dv_uring_erestartsys,
 	&dv_unkillable_eviction, &dv_swap_boot_skips,  &dv_swapext_skips,
 	&dv_write_forgets,	 &dv_futex_after_clone, &dv_sigbus_after_clone,
-	&dv_shared_read_warns,
+	&dv_soft_dirty_lost,	 &dv_marker_loop,      &dv_misses_huge,
+	&dv_smaps_misses_huge,	 &dv_shared_read_warns,
 };
 const unsigned dv_ndefects = DV_COUNT(dv_defects);
 

@@ -24,7 +24,8 @@ struct dv_defect {
 extern const struct dv_defect dv_unmapped_busy_page, dv_lost_wakeup, dv_fsync_skips,
 	dv_direct_io_lost_wakeup, dv_reflink_spin, dv_uring_erestartsys, dv_unkillable_eviction,
 	dv_swap_boot_skips, dv_swapext_skips, dv_write_forgets, dv_futex_after_clone,
-	dv_sigbus_after_clone, dv_shared_read_warns;
+	dv_sigbus_after_clone, dv_soft_dirty_lost, dv_marker_loop, dv_misses_huge,
+	dv_smaps_misses_huge, dv_shared_read_warns;
 extern const struct dv_defect *const dv_defects[];
 extern const unsigned dv_ndefects;
 const struct dv_defect *dv_defect_find(const char *name);

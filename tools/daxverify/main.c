@@ -79,6 +79,7 @@ static const char *const sabotages[] = {
 	[DV_SAB_EXTRA_PIN] = "extra-pin",
 	[DV_SAB_NO_COUNTS] = "no-counts",
 	[DV_SAB_WRONG_PROCESS] = "wrong-process",
+	[DV_SAB_EXTRA_TOUCH] = "extra-touch",
 };
 
 static enum dv_sabotage parse_sabotage(struct argp_state *state, const char *arg)

@@ -22,7 +22,11 @@ EMBED(dv_repro_unkillable_eviction, "unkillable-eviction");
 EMBED(dv_repro_swap_boot, "swap-boot-skips-break");
 EMBED(dv_repro_swapext, "swapext-skips-break");
 EMBED(dv_repro_write_forgets, "write-forgets-shared-pin");
+EMBED(dv_repro_soft_dirty, "soft-dirty-lost");
+EMBED(dv_repro_marker, "write-protect-marker-loop");
 EMBED(dv_repro_shared_read, "shared-read-warns");
+EMBED(dv_repro_smaps, "smaps-misses-huge");
+EMBED(dv_repro_misses_huge, "write-protect-misses-huge");
 
 static const struct {
 	const struct dv_defect *defect;
@@ -43,7 +47,11 @@ static const struct {
 	{&dv_swap_boot_skips, dv_repro_swap_boot, dv_repro_swap_boot_end},
 	{&dv_swapext_skips, dv_repro_swapext, dv_repro_swapext_end},
 	{&dv_write_forgets, dv_repro_write_forgets, dv_repro_write_forgets_end},
+	{&dv_soft_dirty_lost, dv_repro_soft_dirty, dv_repro_soft_dirty_end},
+	{&dv_marker_loop, dv_repro_marker, dv_repro_marker_end},
 	{&dv_shared_read_warns, dv_repro_shared_read, dv_repro_shared_read_end},
+	{&dv_smaps_misses_huge, dv_repro_smaps, dv_repro_smaps_end},
+	{&dv_misses_huge, dv_repro_misses_huge, dv_repro_misses_huge_end},
 };
 
 /* NULL where there is none: tests/verify/unit.sh asks for each, so that this stays

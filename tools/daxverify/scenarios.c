@@ -6,7 +6,8 @@ unsigned dv_scenarios_all(const struct dv_scenario *out[DV_SCENARIOS_MAX])
 {
 	static const struct dv_group *const groups[] = {
 		&dv_group_map_sync, &dv_group_uring,	   &dv_group_fsync,
-		&dv_group_counts,   &dv_group_counts_held,
+		&dv_group_counts,   &dv_group_counts_held, &dv_group_views,
+		&dv_group_views_process, &dv_group_views_written,
 		&dv_group_pin,	    &dv_group_states,
 		&dv_group_huge,	    &dv_group_beside,	   &dv_group_cancel,
 		&dv_group_quiet,    &dv_group_signal,	   &dv_group_refault,
