@@ -632,8 +632,10 @@ class PinMatrix(Case):
 
 class Holders(Case):
     def test_guest_has_them_only_when_asked(self):
-        words = holders.devices(2)
+        words = holders.devices(2, self.folder)
         self.assertIn("memory-backend-ram,id=mem2,size=66M", words)
+        self.assertIn("nvme,serial=daxlab,drive=nvme,cmb_size_mb=64", words)
+        self.assertEqual((self.folder / "nvme").stat().st_size, 16 << 20)
         self.assertEqual(dict(holders.environment())["DEVDAX"], holders.DEVDAX)
 
 

@@ -250,7 +250,7 @@ struct dv_facts {
 };
 
 struct dv_options {
-	const char *dir, *json, *only, *skip, *device_dax;
+	const char *dir, *json, *only, *skip, *device_dax, *nvme;
 	bool scratch, list, verbose, dangerous, pins;
 	int timeout_s;
 	enum dv_sabotage sabotage;
@@ -577,7 +577,7 @@ extern const struct dv_group dv_group_map_sync, dv_group_pin, dv_group_evict,
 	dv_group_beside, dv_group_cancel, dv_group_own, dv_group_poison, dv_group_quiet,
 	dv_group_shared, dv_group_clone, dv_group_pins, dv_group_several, dv_group_holders,
 	dv_group_counts, dv_group_counts_held, dv_group_huge, dv_group_views,
-	dv_group_views_process, dv_group_views_written, dv_group_states;
+	dv_group_views_process, dv_group_views_written, dv_group_states, dv_group_p2pdma;
 #define DV_SCENARIOS_MAX 512
 unsigned dv_scenarios_all(const struct dv_scenario *out[DV_SCENARIOS_MAX]);
 

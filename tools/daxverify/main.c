@@ -39,6 +39,7 @@ enum {
 	OPT_DANGEROUS,
 	OPT_PINS,
 	OPT_DEVICE_DAX,
+	OPT_NVME,
 	OPT_SABOTAGE
 };
 
@@ -57,6 +58,8 @@ static const struct argp_option options[] = {
 	 "only pins-*, and print who may pin what as a table in place of KTAP", 0},
 	{"device-dax", OPT_DEVICE_DAX, "DEVICE", 0,
 	 "a /dev/daxX.Y that may be overwritten, for scenarios that want one", 0},
+	{"nvme", OPT_NVME, "DEVICE", 0,
+	 "a /dev/nvmeXnY that may be overwritten, whose controller has a CMB, for p2pdma-*", 0},
 	{"verbose", 'v', NULL, 0, "say what each oracle saw, also where all is well", 0},
 	{"sabotage", OPT_SABOTAGE, "NAME", OPTION_HIDDEN, "self-test, see daxverify(1)",
 	 0},
@@ -144,6 +147,9 @@ static error_t parse_opt(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_DEVICE_DAX:
 		o->device_dax = arg;
+		return 0;
+	case OPT_NVME:
+		o->nvme = arg;
 		return 0;
 	case OPT_SABOTAGE:
 		o->sabotage = parse_sabotage(state, arg);

@@ -14,6 +14,7 @@ unsigned dv_scenarios_all(const struct dv_scenario *out[DV_SCENARIOS_MAX])
 		&dv_group_shared,   &dv_group_clone,	   &dv_group_own,
 		&dv_group_evict,    &dv_group_leak,	   &dv_group_poison,
 		&dv_group_pins,	    &dv_group_several,	   &dv_group_holders,
+		&dv_group_p2pdma,
 	};
 	unsigned g, i, n = 0;
 

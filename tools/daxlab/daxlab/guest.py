@@ -198,7 +198,7 @@ class Guest:
             [("daxlab", self.ctl), ("share", self.share)],
             memory_mib=job.kind.memory_mib(job.memory_mib, job.size_mib), console=console,
             extra_args=job.kind.kernel_args(job.memory_mib, job.size_mib), kind=job.kind
-        ) + (holders.devices(qemu.LABEL_MIB) if job.holders else [])
+        ) + (holders.devices(qemu.LABEL_MIB, self.folder) if job.holders else [])
 
     def _pump(self):
         for tail in self._tails:
