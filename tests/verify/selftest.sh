@@ -3,11 +3,14 @@
 # Can the oracles of daxverify fail? Each run here has one mistake built in on purpose, and must
 # not come out ok. For a guest: needs DAX, root and nothing but a busybox shell. Prints TAP.
 #
-#   selftest.sh DAXVERIFY DIR [DEVICE_DAX]
+#   selftest.sh DAXVERIFY DIR [DEVICE_DAX [NVME]]
+#
+# With NVME: only what wants memory of PCI devices, or a kernel that counts mappings.
 
 daxverify=${1:-daxverify}
 dir=${2:-/mnt/pmem}
 device_dax=$3
+nvme=$4
 nr=0
 failed=0
 out=$(mktemp) || exit 1
@@ -34,7 +37,8 @@ expect()
 	sabotage="--sabotage $1"
 	[ "$1" = none ] && sabotage=
 	# shellcheck disable=SC2086
-	"$daxverify" --dir "$dir" ${device_dax:+--device-dax "$device_dax"} --only "$2" \
+	"$daxverify" --dir "$dir" ${device_dax:+--device-dax "$device_dax"} \
+		${nvme:+--nvme "$nvme"} $scratch --only "$2" \
 		--timeout "${limit:-30}" $dangerous $sabotage >"$out" 2>&1
 	good=1
 	grep -q "^$3" "$out" || good=0
@@ -45,7 +49,44 @@ expect()
 	result "$2, sabotage $1" $good
 }
 
-plain="not ok 1 [a-z-]*$"
+plain="not ok 1 [a-z0-9-]*$"
+
+if [ -n "$nvme" ]; then
+	expect none p2pdma-store "ok 1"
+	expect corrupt-canary p2pdma-store "$plain" "content afterwards: not ok"
+	for scenario in p2pdma-map-offset p2pdma-map-private p2pdma-map-too-large; do
+		expect none $scenario "ok 1"
+		expect no-dax $scenario "$plain" "mmap: not ok"
+		expect extra-pin $scenario "$plain" "afterwards: not ok"
+	done
+	expect extra-pin p2pdma-munmap "$plain" "all unmapped: not ok"
+	expect extra-pin p2pdma-fork "$plain" "the child was killed: not ok"
+	for scenario in p2pdma-exit p2pdma-kill; do
+		expect none $scenario "ok 1"
+		expect no-signal $scenario "$plain" "the child is gone: not ok"
+	done
+	expect no-drain p2pdma-dontneed "$plain" "store: not ok"
+	expect extra-pin p2pdma-dontneed "$plain" "unmapped: not ok"
+	expect wrong-scheme p2pdma-counts "$plain" "mapped by a child, too: not ok"
+	expect no-drain p2pdma-counts "$plain" "unmapped, but by the child: not ok"
+	for holder in vmsplice direct-write direct-read uring-write process-vm msg-zerocopy \
+		send-zc uring-buffers rdma xdp; do
+		expect none "p2pdma-$holder" "ok 1"
+		expect no-dax "p2pdma-$holder" "$plain" "answer: not ok"
+	done
+	expect wrong-scheme p2pdma-vmsplice "$plain" "counts: not ok"
+	expect extra-pin p2pdma-vmsplice "$plain" "unmapped: not ok"
+	for scenario in p2pdma-drive-write p2pdma-drive-read; do
+		expect corrupt-canary $scenario "$plain" "content: not ok"
+	done
+	expect no-signal p2pdma-unbind "$plain" "store: not ok"
+	expect extra-pin p2pdma-unbind "$plain" "bound again: not ok"
+	# And what older kernels do not wait for.
+	scratch=--scratch
+	expect no-drain mapped-pin-umount-detach "not ok 1 .* # broken: " "wakes: not ok"
+	echo "1..$nr"
+	exit $failed
+fi
 
 # Without a mistake they are ok: what follows is the mistake's doing.
 expect none mapped-pin-truncate-zero "ok 1"
@@ -266,6 +307,25 @@ expect keep-pin several-uring-other-dax-file "$plain" "the other file: not ok"
 expect keep-pin several-xdp-other-dax-file "$plain" "the other file: not ok"
 expect no-dax several-uring-anonymous "$plain" "counted: not ok"
 expect no-dax several-rdma-anonymous "$plain" "register: not ok"
+
+# The whole file system: refused because it is in use, and let go when nobody uses it.
+scratch=--scratch
+expect keep-pin mapped-pin-umount "$plain" "umount: not ok"
+expect early-drain mapped-pin-umount-detach "$plain" "waits: not ok"
+expect early-drain beside-truncate-remount "$plain" "remount: not ok"
+
+# No driver is unbound: stores work, and the file system reads.
+expect none teardown-dax-mapped "ok 1"
+expect no-signal teardown-dax-mapped "not ok 1" "store: not ok"
+expect corrupt-canary teardown-dax-idle "$plain" "device: not ok"
+expect corrupt-canary teardown-dax-namespace-mapped "$plain" "device: not ok"
+dangerous=--dangerous
+expect none teardown-idle "ok 1"
+expect no-signal teardown-idle "$plain" "read: not ok"
+expect wrong-scheme teardown-idle "$plain" "counts afterwards: not ok"
+expect corrupt-canary teardown-idle "$plain" "file: not ok"
+dangerous=
+scratch=
 
 # A scenario that does not end, and some that are stopped while they hold: the runner lets go.
 limit=2

@@ -165,8 +165,11 @@ skips_have_reasons()
 dangerous_is_listed()
 {
 	run 0 --list --json - &&
-	json "$tmp/out" '{"own-pin-exit", "poison-mapped-page"} == {
-		s["name"] for s in r["scenarios"] if s["dangerous"]}'
+	json "$tmp/out" '{"own-pin-exit", "poison-mapped-page"} == {s["name"] for s in
+		r["scenarios"] if s["dangerous"] and not s["name"].startswith("teardown-")}' &&
+	json "$tmp/out" '{"teardown-dax-" + how + use for how in ("", "namespace-")
+		for use in ("idle", "mapped")} == {s["name"] for s in r["scenarios"]
+		if s["name"].startswith("teardown-") and not s["dangerous"]}'
 }
 
 plan_fits()

@@ -151,6 +151,11 @@ static long on_names(struct dv_target *t)
 		return rename(to, t->path);
 	case DV_ACT_UMOUNT:
 		return umount2(t->facts->mount_point, 0);
+	case DV_ACT_DETACH:
+		return umount2(t->facts->mount_point, MNT_DETACH);
+	case DV_ACT_UNBIND:
+		errno = -dv_driver_unbind(t->driver);
+		return errno ? -1 : 0;
 	case DV_ACT_REMOUNT:
 		return remount(t->facts);
 	case DV_ACT_FREEZE:
@@ -222,6 +227,8 @@ static bool wants_fd(enum dv_action_kind kind)
 	switch (kind) {
 	case DV_ACT_UNLINK:
 	case DV_ACT_UMOUNT:
+	case DV_ACT_DETACH:
+	case DV_ACT_UNBIND:
 	case DV_ACT_OPEN_TRUNC:
 	case DV_ACT_RENAME_OVER:
 	case DV_ACT_DROP_CACHES:

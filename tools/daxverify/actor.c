@@ -63,6 +63,7 @@ int dv_actor_start(struct dv_ctx *c, struct dv_actor *a, const struct dv_action 
 	snprintf(t.path, sizeof(t.path), "%s", path);
 	t.signals = &a->shm->signals;
 	t.facts = &c->env->facts;
+	t.driver = &c->shm->driver;
 	a->pid = dv_child_fork();
 	if (a->pid < 0)
 		return -errno;

@@ -31,6 +31,7 @@
 #include <sys/types.h>
 
 #include "hold.h"
+#include "teardown.h"
 
 #define DV_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define DV_COUNT(array)	     (sizeof(array) / sizeof((array)[0]))
@@ -90,6 +91,7 @@ enum dv_symptom {
 	DV_SYM_UNTOLD = 1 << 13,    /* a store that is not told of to who asks for them */
 	DV_SYM_FAULTS = 1 << 14,    /* a touch that faults again and again */
 	DV_SYM_UNSEEN = 1 << 15,    /* pages that are mapped, and in no sum */
+	DV_SYM_EIO = 1 << 16,	    /* of I/O that nothing is wrong with */
 };
 
 /* What holds the page, and what has become of the mapping by then. */
@@ -151,6 +153,8 @@ enum dv_action_kind {
 	DV_ACT_RENAME_OVER,
 	DV_ACT_CLOSE, /* unlinked before; the close is the last reference */
 	DV_ACT_UMOUNT,
+	DV_ACT_DETACH, /* umount of the kind MNT_DETACH */
+	DV_ACT_UNBIND, /* the driver lets the device go (teardown.h) */
 	DV_ACT_ALLOCATE, /* fallocate without a mode, over pages that are there */
 	DV_ACT_UNSHARE,
 	DV_ACT_WRITE,	 /* of whole pages */
@@ -287,6 +291,7 @@ struct dv_actor_shm {
 
 struct dv_shm {
 	struct dv_result result;
+	struct dv_driver driver; /* what a scenario unbinds, and must be bound again */
 	struct dv_grip grip;
 	struct dv_actor_shm actors[DV_ACTORS_MAX];
 	_Atomic unsigned nactors;
@@ -435,6 +440,7 @@ struct dv_target {
 	const struct dv_action *action;
 	char path[PATH_MAX];
 	const struct dv_facts *facts;
+	const struct dv_driver *driver;
 	int fd, other_fd;
 	void *map;
 	size_t len;
@@ -475,7 +481,8 @@ int dv_pair_make(const char *path, unsigned npages, enum dv_action_kind kind);
 extern const struct dv_action dv_truncate_zero, dv_truncate_shrink, dv_truncate_beyond,
 	dv_truncate_grow, dv_open_trunc, dv_punch, dv_punch_elsewhere, dv_zero_range,
 	dv_collapse, dv_insert, dv_madv_remove, dv_read, dv_unlink, dv_rename_over,
-	dv_close_last, dv_umount, dv_truncate_equal, dv_allocate, dv_unshare, dv_write,
+	dv_close_last, dv_umount, dv_detach, dv_unbind, dv_truncate_equal, dv_allocate,
+	dv_unshare, dv_write,
 	dv_munmap_last, dv_exit_last, dv_killed_last, dv_drop_caches, dv_freeze, dv_remount_ro,
 	dv_reflink, dv_dedupe, dv_copy_range, dv_exchange, dv_swapext, dv_swap_boot,
 	dv_uring_punch, dv_uring_truncate, dv_uring_madv_remove, dv_uring_open_trunc,
@@ -577,7 +584,8 @@ extern const struct dv_group dv_group_map_sync, dv_group_pin, dv_group_evict,
 	dv_group_beside, dv_group_cancel, dv_group_own, dv_group_poison, dv_group_quiet,
 	dv_group_shared, dv_group_clone, dv_group_pins, dv_group_several, dv_group_holders,
 	dv_group_counts, dv_group_counts_held, dv_group_huge, dv_group_views,
-	dv_group_views_process, dv_group_views_written, dv_group_states, dv_group_p2pdma;
+	dv_group_views_process, dv_group_views_written, dv_group_states, dv_group_p2pdma,
+	dv_group_umount, dv_group_teardown, dv_group_teardown_dax;
 #define DV_SCENARIOS_MAX 512
 unsigned dv_scenarios_all(const struct dv_scenario *out[DV_SCENARIOS_MAX]);
 

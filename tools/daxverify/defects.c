@@ -69,19 +69,24 @@ const struct dv_defect dv_direct_io_lost_wakeup = {
 	.summary =
 		"Pages of FS DAX that were the buffer of O_DIRECT are put without a look at "
 		"who waits for them: the end of the I/O wakes no truncate and no punch.",
-	.claim = "A truncate or punch that waits for a page which is the buffer of O_DIRECT "
-		 "goes on when the I/O has ended.",
+	.claim =
+		"A truncate or punch that waits for a page which is the buffer of O_DIRECT "
+		"goes on when the I/O has ended.",
 	.symptom =
 		"The waiter is still asleep seconds after the I/O has ended; SIGSTOP and "
 		"SIGCONT make it look again, and it ends at once. Other holders wake it.",
-	.since = "Stable kernels 6.1 since the backport of \"block: Remove special-casing of "
-		 "compound pages\" (1b151e2435fc).",
-	.fixed_by = "Linux 6.3, where O_DIRECT pins its pages, and the end of a pin wakes",
-	.advice = "Do not truncate or punch while O_DIRECT I/O from or to the file's memory "
-		  "is under way. A waiter that is stuck is freed by SIGSTOP and SIGCONT.",
-	.reference = "__bio_release_pages() in block/bio.c lets the pages of a request go by "
-		     "folio_put_refs(), which knows nothing of DAX pages and wakes nobody; "
-		     "put_page() and unpin_user_page() do.",
+	.since =
+		"Stable kernels 6.1 since the backport of \"block: Remove special-casing of "
+		"compound pages\" (1b151e2435fc).",
+	.fixed_by =
+		"Linux 6.3, where O_DIRECT pins its pages, and the end of a pin wakes",
+	.advice =
+		"Do not truncate or punch while O_DIRECT I/O from or to the file's memory "
+		"is under way. A waiter that is stuck is freed by SIGSTOP and SIGCONT.",
+	.reference =
+		"__bio_release_pages() in block/bio.c lets the pages of a request go by "
+		"folio_put_refs(), which knows nothing of DAX pages and wakes nobody; "
+		"put_page() and unpin_user_page() do.",
 	.seen = "the program exits with 1 on 6.1, with 0 on 6.12 and 7.3 (ext4, xfs).",
 	.core = DV_SYM_ASLEEP,
 	.explains = DV_SYM_ASLEEP,
@@ -142,7 +147,8 @@ const struct dv_defect dv_uring_erestartsys = {
 		"is cancelled completes with -512, ERESTARTSYS, which is no errno of user space.",
 	.claim = "A request that was cancelled completes with ECANCELED or EINTR.",
 	.symptom = "The completion's res is -512.",
-	.since = "Linux 5.6 (fallocate, MADV_REMOVE) and 6.9 (ftruncate), where io_uring got them.",
+	.since =
+		"Linux 5.6 (fallocate, MADV_REMOVE) and 6.9 (ftruncate), where io_uring got them.",
 	.fixed_by = "Linux 7.3, where io_issue_sqe() passes all results through "
 		    "io_fixup_restart_res(); stable 6.1.192 and 6.12.117 do so as well",
 	.advice = "Take -512 in a completion for EINTR.",
@@ -256,12 +262,14 @@ const struct dv_defect dv_futex_after_clone = {
 		"memory, so that a wake from another process reaches nobody; also after a store "
 		"has given the file a block of its own again.",
 	.claim = "A futex in shared memory wakes who waits for it in another process.",
-	.symptom = "FUTEX_WAKE returns 0 while a process waits; locks that processes share in "
-		   "such a file (pthread mutexes, semaphores) hang.",
+	.symptom =
+		"FUTEX_WAKE returns 0 while a process waits; locks that processes share in "
+		"such a file (pthread mutexes, semaphores) hang.",
 	.since = "Linux 6.0, where xfs began to allow reflinks on DAX.",
 	.fixed_by = "Linux 6.15: \"fs/dax: remove PAGE_MAPPING_DAX_SHARED mapping flag\"",
-	.advice = "Do not keep futexes, mutexes or semaphores of several processes in a DAX file "
-		  "that is reflinked, deduplicated or copied by copy_file_range.",
+	.advice =
+		"Do not keep futexes, mutexes or semaphores of several processes in a DAX file "
+		"that is reflinked, deduplicated or copied by copy_file_range.",
 	.reference =
 		"dax_page_share_get() in fs/dax.c marks a shared page by page->mapping = 1, which "
 		"PageAnon() takes for anonymous memory; get_futex_key() in kernel/futex/core.c "
@@ -282,9 +290,11 @@ const struct dv_defect dv_sigbus_after_clone = {
 	.symptom = "SIGBUS on a load; the kernel warns in dax_insert_entry and "
 		   "vmf_insert_folio_pmd.",
 	.since = "Linux 6.15.",
-	.fixed_by = "Linux 7.1, where dax_folio_reset_order() clears the field for small pages as "
-		    "well",
-	.advice = "Do not reflink DAX files on these kernels, or map them with MADV_NOHUGEPAGE.",
+	.fixed_by =
+		"Linux 7.1, where dax_folio_reset_order() clears the field for small pages as "
+		"well",
+	.advice =
+		"Do not reflink DAX files on these kernels, or map them with MADV_NOHUGEPAGE.",
 	.reference =
 		"dax_folio_put() in fs/dax.c leaves folio->index as it was, which is one word with "
 		"folio->share: dax_folio_is_shared() is true for a page that nobody shares, and "
@@ -293,16 +303,80 @@ const struct dv_defect dv_sigbus_after_clone = {
 		"6.12.117, 7.2.13 and 7.3.4.",
 	.core = DV_SYM_SIGBUS,
 	.explains = DV_SYM_SIGBUS | DV_SYM_LOG,
-	.log_hint = "dax_insert_entry vmf_insert_folio_pmd dax_associate_entry dax_folio_put",
+	.log_hint =
+		"dax_insert_entry vmf_insert_folio_pmd dax_associate_entry dax_folio_put",
+};
+
+const struct dv_defect dv_teardown_frees_pages = {
+	.name = "teardown-frees-pages",
+	.summary =
+		"A driver of persistent memory that is unbound takes the struct pages of its "
+		"device away at once, while processes map them and pipes or devices hold "
+		"them.",
+	.claim = "A driver does not go before the last page of its device is let go, and "
+		 "mappings of them are taken away: a store is a SIGBUS.",
+	.symptom =
+		"Unbinding ends while a page is held, and what held it can't read it any more; "
+		"or a store to a mapped file, a read of the pipe or the end of the process is an "
+		"oops.",
+	.since =
+		"Linux 5.18 for pages that are held: \"mm: remove the extra ZONE_DEVICE struct "
+		"page refcount\" (27674ef6c73f); before it, memunmap_pages() gave up one "
+		"reference of each page and waited for the others. For mappings it is not known; "
+		"6.1 is the oldest kernel that was tried.",
+	.fixed_by = NULL,
+	.advice =
+		"Unmount, and end all that maps or holds memory of the device, before a "
+		"namespace is disabled, a driver unbound or an NVDIMM removed. ndctl refuses "
+		"to disable what is mounted; the kernel does not.",
+	.reference =
+		"memunmap_pages() in mm/memremap.c waits for the references of the "
+		"dev_pagemap, and neither a mapping nor a pin of a page of FS DAX or "
+		"device DAX takes one.",
+	.seen = "the program exits with 1 on 6.1, 6.12, 6.16 and 7.3 (ext4, and xfs with "
+		"rmapbt=0). A page of a file that nobody maps or has open is waited for from 6.16 "
+		"on, where the file system that lost its device evicts the file.",
+	.arguments = "DIR take-down",
+	.core = DV_SYM_PASSED_PIN,
+	.explains = DV_SYM_PASSED_PIN | DV_SYM_LEAK | DV_SYM_LOG,
+	.log_hint =
+		"do_wp_page __zap_vma_range zap_pte_range dax_disassociate_entry "
+		"dax_folio_put truncate_folio_batch_exceptionals gup_folio_next "
+		"unpin_user_pages copy_page_from_iter_atomic copy_folio_from_iter_atomic "
+		"copy_page_to_iter free_zone_device_folio free_zone_device_page "
+		"unmap_page_range",
+};
+
+const struct dv_defect dv_p2pdma_no_length = {
+	.name = "p2pdma-no-length",
+	.summary =
+		"O_DIRECT between an NVMe drive and memory of its own controller (P2PDMA) fails: "
+		"the pieces that the driver gets for it have an address and no length.",
+	.claim = "A drive reads into and writes from memory of a peer that it can reach.",
+	.symptom = "EIO, and a warning in nvme_prep_rq.",
+	.since = "not known; 6.16 is the oldest kernel with P2PDMA that was tried.",
+	.fixed_by =
+		"Linux 6.18: \"dma-direct: Fix missing sg_dma_len assignment in P2PDMA bus "
+		"mappings\" (d0d08f4bd7f6)",
+	.advice = "Copy through ordinary memory.",
+	.reference =
+		"dma_direct_map_sg() in kernel/dma/direct.c does not set sg_dma_len() where "
+		"a peer is reached by its bus address.",
+	.seen = "the program exits with 1 on 6.16, with 0 on 7.3.",
+	.arguments = "/dev/nvme0n1",
+	.core = DV_SYM_EIO,
+	.explains = DV_SYM_EIO | DV_SYM_LOG,
+	.log_hint = "nvme_prep_rq",
 };
 
 const struct dv_defect *const dv_defects[] = {
-	&dv_unmapped_busy_page,	 &dv_lost_wakeup,      &dv_direct_io_lost_wakeup,
-	&dv_fsync_skips,	 &dv_reflink_spin,     &dv_uring_erestartsys,
-	&dv_unkillable_eviction, &dv_swap_boot_skips,  &dv_swapext_skips,
+	&dv_unmapped_busy_page,	 &dv_lost_wakeup,	&dv_direct_io_lost_wakeup,
+	&dv_fsync_skips,	 &dv_reflink_spin,	&dv_uring_erestartsys,
+	&dv_unkillable_eviction, &dv_swap_boot_skips,	&dv_swapext_skips,
 	&dv_write_forgets,	 &dv_futex_after_clone, &dv_sigbus_after_clone,
-	&dv_soft_dirty_lost,	 &dv_marker_loop,      &dv_misses_huge,
-	&dv_smaps_misses_huge,	 &dv_shared_read_warns,
+	&dv_soft_dirty_lost,	 &dv_marker_loop,	&dv_misses_huge,
+	&dv_smaps_misses_huge,	 &dv_shared_read_warns, &dv_teardown_frees_pages,
+	&dv_p2pdma_no_length,
 };
 const unsigned dv_ndefects = DV_COUNT(dv_defects);
 

@@ -17,6 +17,7 @@ struct dv_defect {
 	const char *seen;	/* what the reproducer showed, on which kernels */
 	unsigned core;		/* enum dv_symptom bits of which one must be there */
 	unsigned explains;	/* enum dv_symptom bits that this defect accounts for */
+	const char *arguments;	/* of the reproducer; NULL: DIR */
 	const char *log_hint; /* functions that its complaint in the kernel log names, or NULL */
 };
 
@@ -25,7 +26,8 @@ extern const struct dv_defect dv_unmapped_busy_page, dv_lost_wakeup, dv_fsync_sk
 	dv_direct_io_lost_wakeup, dv_reflink_spin, dv_uring_erestartsys, dv_unkillable_eviction,
 	dv_swap_boot_skips, dv_swapext_skips, dv_write_forgets, dv_futex_after_clone,
 	dv_sigbus_after_clone, dv_soft_dirty_lost, dv_marker_loop, dv_misses_huge,
-	dv_smaps_misses_huge, dv_shared_read_warns;
+	dv_smaps_misses_huge, dv_shared_read_warns, dv_teardown_frees_pages,
+	dv_p2pdma_no_length;
 extern const struct dv_defect *const dv_defects[];
 extern const unsigned dv_ndefects;
 const struct dv_defect *dv_defect_find(const char *name);

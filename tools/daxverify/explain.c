@@ -44,8 +44,8 @@ static void page(const struct dv_defect *d)
 	part("In the kernel", d->reference);
 	part("Seen", d->seen);
 	printf("\nA program that shows it, without this project:\n\n"
-	       "\tdaxverify reproducer %s > r.c && cc -o r r.c && ./r DIR\n",
-	       d->name);
+	       "\tdaxverify reproducer %s > r.c && cc -o r r.c && ./r %s\n",
+	       d->name, d->arguments ? d->arguments : "DIR");
 }
 
 /* The exit code: what did not fit on a full disk is no page, and no program. */

@@ -27,6 +27,8 @@ EMBED(dv_repro_marker, "write-protect-marker-loop");
 EMBED(dv_repro_shared_read, "shared-read-warns");
 EMBED(dv_repro_smaps, "smaps-misses-huge");
 EMBED(dv_repro_misses_huge, "write-protect-misses-huge");
+EMBED(dv_repro_teardown, "teardown-frees-pages");
+EMBED(dv_repro_p2pdma, "p2pdma-no-length");
 
 static const struct {
 	const struct dv_defect *defect;
@@ -52,6 +54,8 @@ static const struct {
 	{&dv_shared_read_warns, dv_repro_shared_read, dv_repro_shared_read_end},
 	{&dv_smaps_misses_huge, dv_repro_smaps, dv_repro_smaps_end},
 	{&dv_misses_huge, dv_repro_misses_huge, dv_repro_misses_huge_end},
+	{&dv_teardown_frees_pages, dv_repro_teardown, dv_repro_teardown_end},
+	{&dv_p2pdma_no_length, dv_repro_p2pdma, dv_repro_p2pdma_end},
 };
 
 /* NULL where there is none: tests/verify/unit.sh asks for each, so that this stays

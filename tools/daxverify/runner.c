@@ -130,6 +130,15 @@ static enum dv_verdict how_it_ended(struct dv_ctx *c, int ret, int status)
 	}
 }
 
+/* The file system may not be mounted when it ends. */
+static bool takes_down(const struct dv_scenario *sc)
+{
+	enum dv_action_kind kind = sc->action ? sc->action->kind : DV_ACT_READ;
+
+	return kind == DV_ACT_UMOUNT || kind == DV_ACT_DETACH ||
+	       (kind == DV_ACT_UNBIND && sc->needs & DV_NEED_OWN_MOUNT);
+}
+
 /* Leave nothing. What can't be undone makes the verdict, unless there is a worse one. */
 static enum dv_verdict clean_up(struct dv_ctx *c, pid_t pid, enum dv_verdict v)
 {
@@ -145,7 +154,11 @@ static enum dv_verdict clean_up(struct dv_ctx *c, pid_t pid, enum dv_verdict v)
 	} else if (ret) {
 		v = dv_broken(c, "a process of it can't be ended");
 	}
-	if (c->sc->action && c->sc->action->kind == DV_ACT_UMOUNT && dv_mounted(f) == 0) {
+	ret = dv_driver_restore(&c->shm->driver);
+	if (ret)
+		v = dv_broken(c, "cannot bind %s to its driver again: %s",
+			      c->shm->driver.device, strerror(-ret));
+	if (takes_down(c->sc) && dv_mounted(f) == 0) {
 		ret = dv_remount(f);
 		if (ret)
 			v = dv_broken(c, "cannot mount %s on %s again: %s", f->device,

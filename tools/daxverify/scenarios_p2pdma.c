@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Memory of a PCI device, mapped from its p2pmem/allocate. It is no DAX, but made of the same
- * kind of pages (ZONE_DEVICE), whose counts are all that keeps it from being allocated twice.
+ * Memory of a PCI device, mapped from its p2pmem/allocate. It is no DAX, but made of the
+ * same kind of pages (ZONE_DEVICE), whose counts are all that keeps it from being
+ * allocated twice.
  */
 #include "daxverify.h"
 
@@ -9,7 +10,6 @@
 #include "pins.h"
 
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,7 +76,8 @@ static enum dv_verdict run_store(struct dv_ctx *c)
 	if (v != DV_OK)
 		return v;
 	judge_pages(c, m.map, "content", DV_PAGE_ORIGINAL);
-	other = dv_sabotaged(c, DV_SAB_CORRUPT_CANARY) ? m.map : dv_p2p_map(&m.p2p, m.len);
+	other = dv_sabotaged(c, DV_SAB_CORRUPT_CANARY) ? m.map
+						       : dv_p2p_map(&m.p2p, m.len);
 	if (other == MAP_FAILED)
 		return dv_broken(c, "cannot map more: %s", strerror(errno));
 	dv_page_fill(other + dv_page_size(), DV_TAG_VICTIM, 0);
@@ -213,26 +214,6 @@ static enum dv_verdict run_exit(struct dv_ctx *c)
 	return DV_OK;
 }
 
-static sigjmp_buf after_signal;
-
-static void on_sigbus(int sig)
-{
-	siglongjmp(after_signal, sig);
-}
-
-/* Does a store end with SIGBUS? */
-static bool store_fails(volatile char *p)
-{
-	int sig;
-
-	signal(SIGBUS, on_sigbus);
-	sig = sigsetjmp(after_signal, 1);
-	if (!sig)
-		*p = 1;
-	signal(SIGBUS, SIG_DFL);
-	return sig == SIGBUS;
-}
-
 /* What was let go may be somebody else's by now. */
 static enum dv_verdict run_dontneed(struct dv_ctx *c)
 {
@@ -245,7 +226,7 @@ static enum dv_verdict run_dontneed(struct dv_ctx *c)
 	if (!dv_sabotaged(c, DV_SAB_NO_DRAIN) && madvise(m.map, m.len, MADV_DONTNEED))
 		return dv_broken(c, "cannot MADV_DONTNEED: %s", strerror(errno));
 	dv_p2p_judge_allocated(c, &m.p2p, "after MADV_DONTNEED", 0);
-	failed = store_fails(m.map);
+	failed = dv_store_fails(m.map);
 	dv_oracle(c, failed, DV_SYM_NONE, "store", "SIGBUS", "%s",
 		  failed ? "SIGBUS" : "it is stored");
 	munmap(m.map, m.len);
@@ -265,11 +246,13 @@ static enum dv_verdict run_counts(struct dv_ctx *c)
 	if (v != DV_OK)
 		return v;
 	if (c->env->scheme != DV_SCHEME_IDLE_0)
-		return dv_skip(c, "what these counts must be is known of kernels that count "
-				  "mappings, from 6.15 on");
+		return dv_skip(c,
+			       "what these counts must be is known of kernels that count "
+			       "mappings, from 6.15 on");
 	ret = dv_pfn_at(getpid(), m.map, &pfn);
 	if (ret)
-		return dv_broken(c, "cannot tell which page is mapped: %s", strerror(-ret));
+		return dv_broken(c, "cannot tell which page is mapped: %s",
+				 strerror(-ret));
 	dv_counts_judge(c, "mapped", pfn, (struct dv_uses){.maps = 1});
 	pid = dv_child_fork();
 	if (pid == 0) {
@@ -281,7 +264,8 @@ static enum dv_verdict run_counts(struct dv_ctx *c)
 	dv_counts_judge(c, "mapped by a child, too", pfn, (struct dv_uses){.maps = 2});
 	if (!dv_sabotaged(c, DV_SAB_NO_DRAIN))
 		munmap(m.map, m.len);
-	dv_counts_judge(c, "unmapped, but by the child", pfn, (struct dv_uses){.maps = 1});
+	dv_counts_judge(c, "unmapped, but by the child", pfn,
+			(struct dv_uses){.maps = 1});
 	kill(pid, SIGKILL);
 	ret = dv_child_wait(pid, DV_LIMIT_MS, NULL);
 	if (ret)
@@ -303,7 +287,8 @@ static enum dv_verdict run_pin(struct dv_ctx *c)
 		return v;
 	ret = dv_pfn_at(getpid(), m.map, &pfn);
 	if (ret)
-		return dv_broken(c, "cannot tell which page is mapped: %s", strerror(-ret));
+		return dv_broken(c, "cannot tell which page is mapped: %s",
+				 strerror(-ret));
 	iov = (struct iovec){m.map, dv_page_size()};
 	c->grip->file = m.p2p.fd;
 	ret = dv_grip_hold(c->grip, &iov, 1);
@@ -326,15 +311,18 @@ static enum dv_verdict open_drive(struct dv_ctx *c, int *fd)
 	const char *path = c->env->opt.nvme;
 
 	if (!path)
-		return dv_skip(c, "no NVMe drive: name one that may be overwritten, and whose "
-				  "controller has a CMB, with --nvme");
+		return dv_skip(
+			c, "no NVMe drive: name one that may be overwritten, and whose "
+			   "controller has a CMB, with --nvme");
 	*fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
-	return *fd < 0 ? dv_broken(c, "cannot open %s: %s", path, strerror(errno)) : DV_OK;
+	return *fd < 0 ? dv_broken(c, "cannot open %s: %s", path, strerror(errno))
+		       : DV_OK;
 }
 
 enum direction { TO_DRIVE, FROM_DRIVE };
 
-/* One side of the copy is the device's memory, the other is looked at with plain memory. */
+/* One side of the copy is the device's memory, the other is looked at with plain memory.
+ */
 static enum dv_verdict run_drive(struct dv_ctx *c)
 {
 	char *plain = aligned_alloc(dv_page_size(), NPAGES * dv_page_size());
@@ -352,27 +340,76 @@ static enum dv_verdict run_drive(struct dv_ctx *c)
 		memcpy(plain, m.map, m.len);
 		memset(m.map, 0, m.len);
 		if (pwrite(fd, plain, m.len, 0) != (ssize_t)m.len)
-			return dv_broken(c, "cannot write to the drive: %s", strerror(errno));
+			return dv_broken(c, "cannot write to the drive: %s",
+					 strerror(errno));
 	}
 	memset(plain, 0, m.len);
 	errno = 0;
 	n = out ? pwrite(fd, m.map, m.len, 0) : pread(fd, m.map, m.len, 0);
-	dv_oracle(c, n == (ssize_t)m.len, DV_SYM_NONE, "answer", "all is transferred",
-		  "%zd bytes%s%s", n, n < 0 ? ", " : "", n < 0 ? strerrorname_np(errno) : "");
+	dv_oracle(c, n == (ssize_t)m.len, n < 0 && errno == EIO ? DV_SYM_EIO : DV_SYM_NONE,
+		  "answer", "all is transferred", "%zd bytes%s%s", n, n < 0 ? ", " : "",
+		  n < 0 ? strerrorname_np(errno) : "");
 	got = pread(fd, plain, m.len, 0);
 	if (dv_sabotaged(c, DV_SAB_CORRUPT_CANARY))
 		(out ? plain : m.map)[8] ^= 1;
-	if (got == (ssize_t)m.len)
+	if (n == (ssize_t)m.len && got == n)
 		judge_pages(c, out ? plain : m.map, "content", DV_PAGE_ORIGINAL);
 	munmap(m.map, m.len);
 	dv_p2p_judge_allocated(c, &m.p2p, "unmapped", 0);
 	return DV_OK;
 }
 
-#define ROOT  DV_NEED_ROOT
+/* Without the driver nobody has it; with it again, all of it is there. */
+static enum dv_verdict run_unbind(struct dv_ctx *c)
+{
+	struct dv_tear t = {.use = DV_TEAR_MAPPED};
+	struct dv_p2p again;
+	struct dv_actor a = {0};
+	struct mapped m;
+	enum dv_verdict v;
+	int64_t begin;
+	int ret;
+
+	if (!c->env->opt.nvme)
+		return dv_skip(
+			c,
+			"no NVMe drive: name one that may be taken from its driver, and "
+			"whose controller has a CMB, with --nvme");
+	v = map(c, &m);
+	if (v != DV_OK)
+		return v;
+	if (dv_driver_find(c->env->opt.nvme, "nvme", &c->shm->driver))
+		return dv_skip(c, "%s is no device of the driver nvme", c->env->opt.nvme);
+	t.map = m.map;
+	t.len = m.len;
+	v = (enum dv_verdict)dv_tear_unbind(c, &t, &a);
+	if (v != DV_OK)
+		return v;
+	dv_tear_touch(c, &t);
+	close(m.p2p.fd);
+	ret = dv_driver_restore(&c->shm->driver);
+	if (ret)
+		return dv_broken(c, "cannot bind the driver again: %s", strerror(-ret));
+	for (begin = dv_now_ns(); dv_p2p_available(&m.p2p) < 0 &&
+				  dv_now_ns() - begin < DV_LIMIT_MS * INT64_C(1000000);)
+		dv_sleep_ms(4);
+	v = (enum dv_verdict)dv_p2p_find(c, &again);
+	if (v != DV_OK)
+		return v;
+	if (!allocate_more(c, &again))
+		return dv_broken(c, "cannot map memory: %s", strerror(errno));
+	dv_p2p_judge_allocated(c, &m.p2p, "bound again", 0);
+	return DV_OK;
+}
+
+#define ROOT DV_NEED_ROOT
 #define PIN(how, ops, said, need, err)                                                   \
-	{.name = "p2pdma-" how, .claim = said " of such memory is refused with " #err,   \
-	 .needs = ROOT | (need), .holder = said, .run = run_pin, .by = &(ops), .arg = (err)}
+	{                                                                                \
+		.name = "p2pdma-" how,                                                   \
+		.claim = said " of such memory is refused with " #err,                   \
+		.needs = ROOT | (need), .holder = said, .run = run_pin, .by = &(ops),    \
+		.arg = (err)                                                             \
+	}
 
 static const struct dv_scenario scenarios[] = {
 	/* clang-format off */
@@ -409,12 +446,13 @@ static const struct dv_scenario scenarios[] = {
 	 .claim = "a page of it counts each mapping once, and nothing when it is unmapped",
 	 .needs = ROOT | DV_NEED_COUNTS, .run = run_counts},
 	PIN("vmsplice", dv_by_vmsplice, "vmsplice", 0, EREMOTEIO),
-	PIN("direct-write", dv_by_direct_write, "O_DIRECT pwritev to a device that is no peer", 0,
+	PIN("direct-write", dv_by_direct_write, "O_DIRECT pwritev, to a device that is no peer,", 0,
 	    EREMOTEIO),
-	PIN("direct-read", dv_by_direct_read, "O_DIRECT preadv from a device that is no peer", 0,
+	PIN("direct-read", dv_by_direct_read, "O_DIRECT preadv, from a device that is no peer,", 0,
 	    EREMOTEIO),
-	PIN("uring-write", dv_by_uring_write, "O_DIRECT write of io_uring to such a device",
+	PIN("uring-write", dv_by_uring_write, "O_DIRECT write of io_uring, to such a device,",
 	    DV_NEED_URING, EREMOTEIO),
+	/* These say so whatever is wrong with the memory. */
 	PIN("process-vm", dv_by_process_vm, "process_vm_readv", DV_NEED_USERFAULT, EFAULT),
 	PIN("msg-zerocopy", dv_by_msg_zerocopy, "MSG_ZEROCOPY", 0, EFAULT),
 	PIN("send-zc", dv_by_send_zc, "SEND_ZC of io_uring", DV_NEED_URING, EFAULT),
@@ -425,11 +463,17 @@ static const struct dv_scenario scenarios[] = {
 	{.name = "p2pdma-drive-write",
 	 .claim = "O_DIRECT from it to the drive of the same controller works, and writes what "
 		  "is there",
-	 .needs = ROOT, .run = run_drive, .arg = TO_DRIVE},
+	 .needs = ROOT, .defect = &dv_p2pdma_no_length, .run = run_drive,
+	 .arg = TO_DRIVE},
 	{.name = "p2pdma-drive-read",
 	 .claim = "O_DIRECT into it from the drive of the same controller works, and reads what "
 		  "is there",
-	 .needs = ROOT, .run = run_drive, .arg = FROM_DRIVE},
+	 .needs = ROOT, .defect = &dv_p2pdma_no_length, .run = run_drive,
+	 .arg = FROM_DRIVE},
+	{.name = "p2pdma-unbind",
+	 .claim = "a store to it is a SIGBUS when its driver is gone, and all of it is available "
+		  "when the driver is there again",
+	 .needs = ROOT, .action = &dv_unbind, .run = run_unbind},
 	/* clang-format on */
 };
 

@@ -57,7 +57,8 @@ class Column:
         self.guests += 1
         with self.lab.cache.scratch("matrix") as share:
             command = [self.options.daxverify, "--dir", "/mnt/pmem", "--scratch",
-                       "--device-dax", holders.DEVDAX, "--json", "/share/report.json"]
+                       "--device-dax", holders.DEVDAX, "--nvme", holders.NVME,
+                       "--json", "/share/report.json"]
             if len(names) < len(self.scenarios):
                 command += ["--only", ",".join(names)]
             if dangerous:
