@@ -106,11 +106,17 @@ static bool is_gone(const struct dv_actor *a, bool *as_meant)
  */
 static bool is_over(struct dv_actor *a)
 {
-	bool as_meant = false;
+	bool as_meant = false, late;
 
 	if (a->shm->done)
 		return true;
-	dv_look(a->pid, &a->sight);
+	if (dv_action_exits(a->action->kind)) {
+		late = a->shm->started &&
+		       dv_now_ns() - a->shm->start_ns > BLIND_MS * INT64_C(1000000);
+		dv_look_dying(a->pid, late, &a->sight);
+	} else {
+		dv_look(a->pid, &a->sight);
+	}
 	if (!is_gone(a, &as_meant))
 		return false;
 	if (a->shm->done) /* just before it went */

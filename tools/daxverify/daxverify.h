@@ -434,6 +434,7 @@ struct dv_sight {
 	int cpu_ms;	/* used so far */
 };
 void dv_look(pid_t pid, struct dv_sight *s);
+void dv_look_dying(pid_t pid, bool late, struct dv_sight *s);
 
 /* actor.c */
 struct dv_target {

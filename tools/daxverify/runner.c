@@ -111,11 +111,21 @@ static void scenario_main(struct dv_ctx *c)
 	_exit((int)v);
 }
 
+static enum dv_verdict timed_out(struct dv_ctx *c, pid_t pid)
+{
+	struct dv_sight s;
+
+	dv_look(pid, &s);
+	return dv_broken(c, "did not end within %d s%s%s%s", c->env->opt.timeout_s,
+			 s.where[0] ? "; it sleeps in " : "", s.where,
+			 s.state == 'D' && s.where[0] ? " (D)" : "");
+}
+
 /* How the scenario's process ended, with a reason where it did not end by itself. */
-static enum dv_verdict how_it_ended(struct dv_ctx *c, int ret, int status)
+static enum dv_verdict how_it_ended(struct dv_ctx *c, pid_t pid, int ret, int status)
 {
 	if (ret == -ETIMEDOUT)
-		return dv_broken(c, "did not end within %d s", c->env->opt.timeout_s);
+		return timed_out(c, pid);
 	if (ret)
 		return dv_broken(c, "cannot wait for it: %s", strerror(-ret));
 	if (WIFSIGNALED(status))
@@ -229,7 +239,7 @@ static enum dv_verdict run_child(struct dv_ctx *c)
 	do {
 		ret = dv_child_wait(pid, c->env->opt.timeout_s * 1000, &status);
 	} while (ret == -EINTR && !stopped_by);
-	v = how_it_ended(c, ret, status);
+	v = how_it_ended(c, pid, ret, status);
 	return clean_up(c, pid, v);
 }
 

@@ -47,27 +47,32 @@ static char state_of(const char *task, int *cpu_ms)
 	return state;
 }
 
-/*
- * wchan first. It is "0" for a task that runs or when symbols are hidden; then the top of
- * the stack is tried, which takes root.
- */
-static void find_where(const char *task, struct dv_sight *s)
+/* It is "0" for a task that runs or when symbols are hidden. */
+static bool find_wchan(const char *task, struct dv_sight *s)
 {
 	char path[96], buf[128];
 
 	snprintf(path, sizeof(path), "%s/wchan", task);
-	if (dv_read_text(AT_FDCWD, path, buf, sizeof(buf)) == 0 &&
-	    isalpha((unsigned char)*buf)) {
-		snprintf(s->where, sizeof(s->where), "%.60s", buf);
-	} else {
-		snprintf(path, sizeof(path), "%s/stack", task);
-		/* a line of it: "[<0>] function+0x1/0x2" */
-		if (dv_read_text(AT_FDCWD, path, buf, sizeof(buf)) == 0 &&
-		    strchr(buf, ' '))
-			snprintf(s->where, sizeof(s->where), "%.60s",
-				 strchr(buf, ' ') + 1);
-		s->where[strcspn(s->where, "+")] = 0;
-	}
+	if (dv_read_text(AT_FDCWD, path, buf, sizeof(buf)) ||
+	    !isalpha((unsigned char)*buf))
+		return false;
+	snprintf(s->where, sizeof(s->where), "%.60s", buf);
+	s->in_layout = names_layout(s->where);
+	return true;
+}
+
+/* wchan first, then the top of the stack, which takes root. */
+static void find_where(const char *task, struct dv_sight *s)
+{
+	char path[96], buf[128];
+
+	if (find_wchan(task, s))
+		return;
+	snprintf(path, sizeof(path), "%s/stack", task);
+	/* a line of it: "[<0>] function+0x1/0x2" */
+	if (dv_read_text(AT_FDCWD, path, buf, sizeof(buf)) == 0 && strchr(buf, ' '))
+		snprintf(s->where, sizeof(s->where), "%.60s", strchr(buf, ' ') + 1);
+	s->where[strcspn(s->where, "+")] = 0;
 	s->in_layout = names_layout(s->where);
 }
 
@@ -112,4 +117,22 @@ void dv_look(pid_t pid, struct dv_sight *s)
 	find_where(task, s);
 	if (!s->in_layout)
 		look_at_threads(pid, s);
+}
+
+/*
+ * A child that may be about to end. To read its `stat` takes a reference on its memory;
+ * when that becomes the last one, the reader unmaps, closes and evicts in its place, and
+ * sleeps where the child should. (So does whoever runs top at that moment.) `wchan` takes
+ * none, and in the wait for a page of a file that it had, the child has no memory any
+ * more. `late`: by now it has none in any case, and its state will do.
+ */
+void dv_look_dying(pid_t pid, bool late, struct dv_sight *s)
+{
+	char task[64];
+
+	memset(s, 0, sizeof(*s));
+	snprintf(task, sizeof(task), "/proc/%d", (int)pid);
+	find_wchan(task, s);
+	if (s->in_layout || late)
+		s->state = state_of(task, &s->cpu_ms);
 }
