@@ -75,23 +75,25 @@ list_json()
 	json "$tmp/out" 'len(r["scenarios"]) >= 22' &&
 	json "$tmp/out" 'all(s["name"] and s["claim"] for s in r["scenarios"])' &&
 	json "$tmp/out" 'len({s["name"] for s in r["scenarios"]}) == len(r["scenarios"])' &&
-	json "$tmp/out" '{s["defect"] for s in r["scenarios"]} - {None} == {d["name"] for d in r["defects"]}'
+	json "$tmp/out" '{s["defect"] for s in r["scenarios"]} - {None} == {
+		d["name"] for d in r["defects"]}'
 }
 
 list_matches_expectations()
 {
 	run 0 --list --json - &&
-	json "$tmp/out" '[s["name"] for s in r["scenarios"]] == json.load(open("'"$here"'/guest-expect.json"))["scenarios"]'
+	json "$tmp/out" '[s["name"] for s in r["scenarios"]] == json.load(
+		open("'"$here"'/guest-expect.json"))["scenarios"]'
 }
 
 # Each defect's page is the one in docs/, and its program compiles as a kernel developer would.
 defects()
 {
 	run 0 explain && [ -s "$tmp/out" ] && cut -d' ' -f1 "$tmp/out" >"$tmp/names" || return 1
-	while read -r name; do
-		run 0 explain "$name" &&
-		diff "$here/../../docs/defects/$name.md" "$tmp/out" &&
-		run 0 reproducer "$name" && cp "$tmp/out" "$tmp/r.c" &&
+	while read -r defect; do
+		run 0 explain "$defect" &&
+		diff "$here/../../docs/defects/$defect.md" "$tmp/out" &&
+		run 0 reproducer "$defect" && cp "$tmp/out" "$tmp/r.c" &&
 		${CC:-cc} -Wall -Wextra -Werror -o "$tmp/r" "$tmp/r.c" || return 1
 	done <"$tmp/names"
 }
@@ -139,8 +141,23 @@ pins_see_a_copy()
 
 bad_device_dax()
 {
-	run 1 --dir "$tmp/dir" --only pins-tee-devdax --device-dax "$tmp/none" &&
-	says "# broken: cannot open $tmp/none"
+	run 66 --dir "$tmp/dir" --only pins-tee-devdax --device-dax "$tmp/none" &&
+	says "cannot use $tmp/none: No such file"
+}
+
+# It would be overwritten.
+other_file_as_device_dax()
+{
+	echo precious >"$tmp/precious" &&
+	run 66 --dir "$tmp/dir" --pins --device-dax "$tmp/precious" &&
+	says "$tmp/precious is no device DAX" && [ "$(cat "$tmp/precious")" = precious ] &&
+	run 66 --dir "$tmp/dir" --pins --device-dax /dev/null && says "/dev/null is no device DAX"
+}
+
+no_device_dax()
+{
+	run 4 --dir "$tmp/dir" --only pins-tee-devdax &&
+	says "# SKIP no device DAX: name one that may be overwritten with --device-dax"
 }
 
 missing_dir() { run 66 --dir "$tmp/none" && says "$tmp/none" && says "No such file"; }
@@ -148,6 +165,29 @@ file_as_dir() { : >"$tmp/file" && run 66 --dir "$tmp/file" && says "Not a direct
 bad_timeout() { run 64 --dir "$tmp/dir" --timeout soon && says "seconds"; }
 bad_sabotage() { run 64 --dir "$tmp/dir" --sabotage tea && says "tea"; }
 bad_glob() { run 64 --dir "$tmp/dir" --only 'no-such-*' && says "daxverify --list"; }
+# As root nothing is unwritable; then a file system that is.
+read_only_dir()
+{
+	mkdir "$tmp/ro" && chmod 500 "$tmp/ro"
+	if [ -w "$tmp/ro" ]; then
+		run 66 --dir /proc && says "daxverify: cannot use /proc: "
+	else
+		run 66 --dir "$tmp/ro" && says "daxverify: cannot use $tmp/ro: Permission denied"
+	fi
+}
+
+too_many_words() { run 64 --dir "$tmp/dir" more && says "Too many arguments"; }
+
+# Written when all is over: the claims' own exit status must not hide it.
+full_disk()
+{
+	[ -c /dev/full ] || return 0
+	run 73 --dir "$tmp/dir" --only map-sync-refused-on-memfd --json /dev/full &&
+	says "cannot write /dev/full: No space left" &&
+	"$daxverify" --dir "$tmp/dir" --only map-sync-refused-on-memfd >/dev/full 2>"$tmp/err"
+	[ $? = 73 ] && grep -q "cannot write to stdout" "$tmp/err"
+}
+
 bad_json() { run 73 --dir "$tmp/dir" --json "$tmp/none/report" && says "$tmp/none/report"; }
 
 plain_run()
@@ -207,22 +247,65 @@ time_limit()
 	says "^not ok 1 map-sync-refused-on-memfd # broken: did not end within 1 s" && empty_dir
 }
 
-# Stopped in the middle of a scenario that holds a page and has a child.
-stopped()
+# In the middle of a scenario that holds a page and has a child.
+hang()
 {
 	"$daxverify" --dir "$tmp/dir" --only map-sync-refused-on-memfd --sabotage hang \
-		>"$tmp/out" 2>"$tmp/err" &
+		--json "$tmp/stopped.json" >"$tmp/out" 2>"$tmp/err" &
 	pid=$!
 	tries=0
 	while [ -z "$(find "$tmp/dir" -name file)" ] && [ $tries -lt 100 ]; do
 		tries=$((tries + 1))
 		sleep 0.05
 	done
+}
+
+stopped()
+{
+	hang
 	kill "-$1" "$pid"
 	wait "$pid"
 	got=$?
 	[ "$got" = "$2" ] || { echo "exit status $got, not $2"; return 1; }
+	says "^Bail out!" && empty_dir && ! pgrep -f -- "--dir $tmp/dir" &&
+	! [ -e "$tmp/stopped.json" ]
+}
+
+# No process can clean up after its own SIGKILL, but the runner after the one it came from.
+killed()
+{
+	hang
+	kill -KILL "$pid"
+	wait "$pid"
+	[ $? = 137 ] || { echo "it was not killed"; return 1; }
+	tries=0
+	while pgrep -f -- "--dir $tmp/dir" && [ $tries -lt 600 ]; do
+		tries=$((tries + 1))
+		sleep 0.05
+	done
 	says "^Bail out!" && empty_dir && ! pgrep -f -- "--dir $tmp/dir"
+}
+
+# Nor after all of its processes at once: a folder is left then, until the next run.
+all_killed()
+{
+	hang
+	kill -STOP "$pid"
+	all=$(pgrep -f -- "--dir $tmp/dir")
+	# shellcheck disable=SC2086
+	kill -KILL $all
+	wait "$pid"
+	! empty_dir >"$tmp/log2" || { echo "nothing is left: the test sees nothing"; return 1; }
+	run 0 --dir "$tmp/dir" --only map-sync-refused-on-memfd &&
+	says "removed the folder $tmp/dir/.daxverify-" && empty_dir
+}
+
+# What belongs to a process that is there is nobody else's.
+others_stay()
+{
+	mkdir "$tmp/dir/.daxverify-$$-abcdef" "$tmp/dir/.daxverify-abcdef"
+	run 0 --dir "$tmp/dir" --only map-sync-refused-on-memfd &&
+	rmdir "$tmp/dir/.daxverify-$$-abcdef" "$tmp/dir/.daxverify-abcdef"
 }
 
 # One of the kernel's defects, as a report would show it: the checker must see what is missing.
@@ -237,7 +320,8 @@ json.dump({"any": [{"facts": {"kernel": "6.12.1-x", "fs": "ext4"}, "scenarios": 
 END
 	"$python" "$here/check-expect.py" "$tmp/fake" >"$tmp/out"
 	[ $? = 1 ] || { echo "a 6.12 without its defect was believed"; return 1; }
-	grep -q "^not ok .*unmapped-pin-punch" "$tmp/out" && grep -q "^ok .*mapped-pin-punch" "$tmp/out"
+	grep -q "^not ok .*unmapped-pin-punch" "$tmp/out" &&
+	grep -q "^ok .*mapped-pin-punch" "$tmp/out"
 }
 
 # Programs of which one guest has told nothing: that is no pass.
@@ -267,6 +351,9 @@ check "wrong --timeout" bad_timeout
 check "unknown --sabotage" bad_sabotage
 check "--only that fits nothing" bad_glob
 check "report that can't be written" bad_json
+check "a report or lines that do not fit on the disk" full_disk
+check "DIR that can't be written to" read_only_dir
+check "too many arguments" too_many_words
 check "a run without DAX" plain_run
 check "all skipped, with reasons" skips_have_reasons
 check "what is dangerous" dangerous_is_listed
@@ -277,9 +364,15 @@ check "--json with a relative path" relative_json
 check "--pins" pins_table
 check "a copy in place of a page" pins_see_a_copy
 check "--device-dax that is not there" bad_device_dax
+check "--device-dax that is something else" other_file_as_device_dax
+check "no --device-dax" no_device_dax
 check "a scenario that hangs is ended" time_limit
 check "SIGINT leaves nothing" stopped INT 130
 check "SIGTERM leaves nothing" stopped TERM 143
+check "SIGHUP leaves nothing" stopped HUP 129
+check "SIGKILL leaves nothing" killed
+check "SIGKILL to all of it is cleaned up by the next run" all_killed
+check "a run takes nothing away that is not of a dead one" others_stay
 check "check-expect.py sees a defect that is missing" checker_sees
 check "check-expect.py sees a program that is missing" checker_counts
 echo "1..$nr"

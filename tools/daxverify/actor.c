@@ -47,6 +47,21 @@ static void actor_main(struct dv_target *t, enum dv_handler handler)
 	_exit(0);
 }
 
+/*
+ * The ends of what holds pages are not for this process: should all others be killed, an
+ * end that is left here would keep a page for which this very process waits.
+ */
+static void let_go(const struct dv_ctx *c)
+{
+	const struct dv_grip *g = c->grip;
+	const int ends[] = {c->pipe_r, c->pipe_w, c->tee_r,	 c->tee_w,
+			    g->in,     g->out,	  g->second_in, g->second_out};
+	unsigned i;
+
+	for (i = 0; i < DV_COUNT(ends); i++)
+		close(ends[i]); /* some are the same, or -1 */
+}
+
 /* What the action needs is opened and mapped before it is said to have started. */
 int dv_actor_start(struct dv_ctx *c, struct dv_actor *a, const struct dv_action *action,
 		   const char *path, enum dv_handler handler)
@@ -72,6 +87,7 @@ int dv_actor_start(struct dv_ctx *c, struct dv_actor *a, const struct dv_action 
 	self = a->shm;
 	if (c->env->observer)
 		dv_observer_forget(c->env->observer, getpid());
+	let_go(c);
 	self->ret = dv_action_prepare(&t);
 	if (self->ret < 0) {
 		self->err = errno;

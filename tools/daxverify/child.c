@@ -36,7 +36,6 @@ void dv_sleep_ms(int ms)
  */
 pid_t dv_child_fork(void)
 {
-	static const int caught[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 	pid_t parent = getpid(), pid;
 	sigset_t none;
 	unsigned i;
@@ -45,8 +44,8 @@ pid_t dv_child_fork(void)
 	pid = fork();
 	if (pid)
 		return pid;
-	for (i = 0; i < DV_COUNT(caught); i++)
-		signal(caught[i], SIG_DFL);
+	for (i = 0; i < DV_STOPS; i++)
+		signal(dv_stops[i], SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -24,6 +24,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -72,8 +73,9 @@ enum dv_need {
 	DV_NEED_HUGE = 1 << 23,	    /* 2 MiB of a file in one page table entry */
 	DV_NEED_USERFAULT = 1 << 24,
 	DV_NEED_DEVICE_DAX = 1 << 25, /* one that may be overwritten */
+	DV_NEED_ROOM = 1 << 26, /* 128 MiB free */
 };
-#define DV_NEED_BITS 26
+#define DV_NEED_BITS 27
 
 /* Ways in which an oracle can fail that some known defect explains (bits). */
 enum dv_symptom {
@@ -251,11 +253,13 @@ struct dv_facts {
 	bool dax, map_sync, kernel_log, sync_device;
 	unsigned mounts_of_device;
 	size_t page_size, block_size;
+	uint64_t free_bytes;
 };
 
 struct dv_options {
 	const char *dir, *json, *only, *skip, *device_dax, *nvme;
 	bool scratch, list, verbose, dangerous, pins;
+	bool json_is_new; /* we made that file */
 	int timeout_s;
 	enum dv_sabotage sabotage;
 };
@@ -335,7 +339,19 @@ int dv_remove_tree(const char *path);
 int dv_end_children(pid_t group, const struct dv_ctx *c);
 void dv_judge_leftover(struct dv_ctx *c);
 
+/* keeper.c, leftovers.c */
+int dv_keep(const char *dir);
+void dv_leftovers_remove(const char *dir);
+pid_t dv_dead_owner(const char *name, const char *prefix);
+void dv_leftover_say(const char *what, const char *name, int ret);
+#define DV_FOLDER_PREFIX ".daxverify-"
+#define DV_NAME_PREFIX	 "daxverify-"
+
 /* runner.c */
+#define DV_STOPS 4
+extern const int dv_stops[DV_STOPS]; /* signals that end a run, and clean up */
+void dv_stops_block(sigset_t *before);
+void dv_stops_handle(void (*handler)(int));
 void dv_catch_stops(void);
 int dv_stopped(void); /* the signal that asked us to stop, or 0 */
 bool dv_hung(void);
@@ -367,6 +383,7 @@ int dv_trace_watch(const struct dv_trace *t, ino_t ino);
 int dv_trace_flushed(const struct dv_trace *t, ino_t ino, uint64_t *pages,
 		     unsigned *events);
 void dv_trace_close(struct dv_trace *t);
+void dv_trace_remove_dead(void);
 
 /* file.c: files with a canary in every word */
 /* `count` pages of a file, each `stride` pages after the one before. */

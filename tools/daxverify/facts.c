@@ -78,6 +78,7 @@ int dv_facts_get(struct dv_env *env)
 	if (stat(env->folder, &st) || statfs(env->folder, &sfs))
 		return -errno;
 	f->block_size = (size_t)sfs.f_bsize;
+	f->free_bytes = (uint64_t)sfs.f_bavail * (uint64_t)sfs.f_bsize;
 	find_device(f, st.st_dev);
 	if (dv_mount_find(f, env->folder))
 		snprintf(f->fs, sizeof(f->fs), "unknown");

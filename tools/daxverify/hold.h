@@ -119,11 +119,12 @@ bool dv_slow_busy(const struct dv_grip *g);
 /* All that is in flight ends. */
 int dv_slow_let(struct dv_slow *s);
 void dv_slow_close(struct dv_grip *g);
+void dv_slow_remove_dead(void);
 
 /* rxe.c: an RDMA device over the loopback network device */
-#define DV_RXE_NAME "daxverify"
 int dv_rxe_add(void);
 void dv_rxe_remove(void);
+void dv_rxe_remove_dead(void);
 /* The path of its /dev/infiniband/uverbsN. */
 int dv_rxe_find(char path[64]);
 

@@ -20,6 +20,10 @@ static int open_rxe(struct dv_grip *g)
 {
 	int ret = dv_rxe_add();
 
+	if (ret == -EEXIST)
+		return dv_grip_lacks(g, ret,
+				     "no RDMA device: the loopback device has one already, "
+				     "maybe of another daxverify (rdma link)");
 	if (ret)
 		return dv_grip_lacks(g, ret,
 				     "no RDMA device: needs root and the module rdma_rxe "

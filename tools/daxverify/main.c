@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -224,23 +226,94 @@ static int fix_json_path(struct dv_options *o, char path[PATH_MAX])
 	if (n >= PATH_MAX)
 		return -ENAMETOOLONG;
 	o->json = path;
-	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	o->json_is_new = fd >= 0;
+	if (fd < 0 && errno == EEXIST)
+		fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
 	close(fd);
 	return 0;
 }
 
+/* It is going to be overwritten: a file of another kind that was named by mistake is not. */
+static int check_device_dax(struct dv_options *o, char path[PATH_MAX])
+{
+	char link[64], subsystem[PATH_MAX] = "";
+	struct stat st;
+
+	if (!o->device_dax)
+		return 0;
+	if (!realpath(o->device_dax, path) || stat(path, &st)) {
+		fprintf(stderr, "daxverify: cannot use %s: %s\n", o->device_dax,
+			strerror(errno));
+		return EX_NOINPUT;
+	}
+	snprintf(link, sizeof(link), "/sys/dev/char/%u:%u/subsystem", major(st.st_rdev),
+		 minor(st.st_rdev));
+	if (!S_ISCHR(st.st_mode) || !realpath(link, subsystem) ||
+	    strcmp(strrchr(subsystem, '/'), "/dax") != 0) {
+		fprintf(stderr, "daxverify: %s is no device DAX, as /dev/dax0.0 is one\n",
+			o->device_dax);
+		return EX_NOINPUT;
+	}
+	o->device_dax = path;
+	return 0;
+}
+
 static int make_folder(struct dv_env *env)
 {
-	char real[PATH_MAX];
-
-	if (!realpath(env->opt.dir, real))
-		return -errno;
-	if (snprintf(env->folder, sizeof(env->folder), "%s/.daxverify-XXXXXX", real) >=
-	    (int)sizeof(env->folder) - NAME_MAX)
+	if (snprintf(env->folder, sizeof(env->folder), "%s/" DV_FOLDER_PREFIX "%d-XXXXXX",
+		     env->opt.dir, (int)getpid()) >= (int)sizeof(env->folder) - NAME_MAX)
 		return -ENAMETOOLONG;
 	return mkdtemp(env->folder) ? 0 : -errno;
+}
+
+#define ANSWER_MS 20000
+
+/*
+ * Writes to a frozen file system sleep until it is thawed, and nothing ends them: a child
+ * tries it. (A file without a name leaves nothing, however that ends.)
+ */
+static int try_writing(const char *dir)
+{
+	pid_t pid = dv_child_fork();
+	int ret;
+
+	if (pid < 0)
+		return -errno;
+	if (pid == 0) {
+		(void)!open(dir, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600);
+		_exit(0);
+	}
+	ret = dv_child_wait(pid, ANSWER_MS, NULL);
+	if (ret)
+		kill(pid, SIGKILL);
+	return ret;
+}
+
+#define ROOM_BYTES (16 << 20)
+
+static int check_room(const struct dv_env *env)
+{
+	struct statvfs v;
+
+	if (statvfs(env->folder, &v) == 0 &&
+	    (uint64_t)v.f_bavail * v.f_frsize >= ROOM_BYTES)
+		return 0;
+	rmdir(env->folder);
+	return -ENOSPC;
+}
+
+static int cannot_use(const char *dir, int err)
+{
+	fprintf(stderr, "daxverify: cannot use %s: %s%s\n", dir, strerror(-err),
+		err == -ENOSPC	  ? ": scenarios want 16 MiB to be free, some 128 MiB"
+		: err == -ETIMEDOUT ? ": a write there does not come back; if the file system "
+				    "is frozen, fsfreeze --unfreeze thaws it"
+		: err == -EROFS	 ? ": mount -o remount,rw makes it writable"
+				 : "");
+	return EX_NOINPUT;
 }
 
 /* Lets each WARN_ONCE speak again; -1 without debugfs, where each speaks but once. */
@@ -257,21 +330,24 @@ static int open_warn_once(void)
 
 static int verify(struct dv_env *env, const struct dv_scenario *const *scs, unsigned nr)
 {
-	int ret = make_folder(env), code, kmsg;
+	int ret, code, kmsg;
 	unsigned needs = 0, i;
 
-	if (ret) {
-		fprintf(stderr, "daxverify: cannot use %s: %s\n", env->opt.dir,
-			strerror(-ret));
-		return EX_NOINPUT;
+	ret = try_writing(env->opt.dir);
+	if (!ret) {
+		dv_leftovers_remove(env->opt.dir);
+		ret = make_folder(env);
 	}
-	dv_catch_stops();
+	if (!ret)
+		ret = check_room(env);
+	if (ret)
+		return dv_stopped() ? 128 + dv_stopped() : cannot_use(env->opt.dir, ret);
 	env->warn_once_fd = open_warn_once();
 	kmsg = dv_kmsg_mark();
 	env->facts.kernel_log = kmsg >= 0;
 	if (kmsg >= 0)
 		close(kmsg);
-	ret = chdir("/") ? -errno : dv_facts_get(env);
+	ret = dv_facts_get(env);
 	if (ret) {
 		fprintf(stderr, "daxverify: cannot try files in %s: %s\n", env->opt.dir,
 			strerror(-ret));
@@ -289,7 +365,11 @@ static int verify(struct dv_env *env, const struct dv_scenario *const *scs, unsi
 	if (ret)
 		fprintf(stderr, "daxverify: cannot remove %s: %s\n", env->folder,
 			strerror(-ret));
-	return dv_stopped() ? 128 + dv_stopped() : code;
+	if (!dv_stopped())
+		return code;
+	if (env->opt.json_is_new)
+		unlink(env->opt.json); /* empty as yet */
+	return 128 + dv_stopped();
 }
 
 int main(int argc, char **argv)
@@ -297,7 +377,7 @@ int main(int argc, char **argv)
 	static const struct argp argp = {options, parse_opt, NULL, doc, NULL, NULL, NULL};
 	static const struct dv_scenario *scs[DV_SCENARIOS_MAX];
 	static struct dv_env env = {.opt.timeout_s = 60};
-	static char json_path[PATH_MAX];
+	static char json_path[PATH_MAX], dir[PATH_MAX], device[PATH_MAX];
 	unsigned nr;
 	int ret;
 
@@ -321,5 +401,15 @@ int main(int argc, char **argv)
 			strerror(-ret));
 		return EX_CANTCREAT;
 	}
-	return verify(&env, scs, nr);
+	if (!realpath(env.opt.dir, dir))
+		return cannot_use(env.opt.dir, -errno);
+	env.opt.dir = dir;
+	ret = check_device_dax(&env.opt, device);
+	if (ret)
+		return ret;
+	/* Both processes: the file system may be unmounted. */
+	ret = chdir("/") ? 1 : dv_keep(dir);
+	if (ret < 0)
+		ret = verify(&env, scs, nr);
+	return ret;
 }

@@ -43,6 +43,9 @@ static void probe_fs(struct dv_env *env)
 	      "%s is a virtio-pmem device, durable only through fsync", f->device);
 	meets(env, DV_NEED_SCRATCH, env->opt.scratch,
 	      "would fill or unmount the file system: give --scratch if it may");
+	meets(env, DV_NEED_ROOM, f->free_bytes >= UINT64_C(128) << 20,
+	      "needs 128 MiB free there, and has %llu MiB",
+	      (unsigned long long)f->free_bytes >> 20);
 	meets(env, DV_NEED_DANGER, env->opt.dangerous,
 	      "may leave a process that nothing ends, or a dead kernel: give --dangerous on a "
 	      "machine that can be reset");

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 static volatile sig_atomic_t stopped_by;
@@ -35,20 +36,41 @@ bool dv_hung(void)
 	return hung;
 }
 
-/* They are blocked but for the waits (dv_child_wait): none is missed in between. */
-void dv_catch_stops(void)
+const int dv_stops[DV_STOPS] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+
+void dv_stops_block(sigset_t *before)
 {
-	static const int sigs[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
-	struct sigaction sa = {.sa_handler = on_stop};
 	sigset_t set;
 	unsigned i;
 
 	sigemptyset(&set);
-	for (i = 0; i < DV_COUNT(sigs); i++) {
-		sigaction(sigs[i], &sa, NULL);
-		sigaddset(&set, sigs[i]);
+	for (i = 0; i < DV_STOPS; i++)
+		sigaddset(&set, dv_stops[i]);
+	sigprocmask(SIG_BLOCK, &set, before);
+}
+
+/*
+ * Unless nohup(1) has it ignored: a shell that puts us into the background does that to
+ * SIGINT, too, and then somebody's kill -INT still means us.
+ */
+void dv_stops_handle(void (*handler)(int))
+{
+	struct sigaction sa = {.sa_handler = handler}, old;
+	unsigned i;
+
+	for (i = 0; i < DV_STOPS; i++) {
+		if (dv_stops[i] == SIGHUP && !sigaction(SIGHUP, NULL, &old) &&
+		    old.sa_handler == SIG_IGN)
+			continue;
+		sigaction(dv_stops[i], &sa, NULL);
 	}
-	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+/* They are blocked but for the waits (dv_child_wait): none is missed in between. */
+void dv_catch_stops(void)
+{
+	dv_stops_block(NULL);
+	dv_stops_handle(on_stop);
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 }
@@ -329,6 +351,10 @@ int dv_run_all(struct dv_env *env, const struct dv_scenario *const *scs, unsigne
 	if (stopped_by || !env->opt.json)
 		json_object_put(list);
 	else if (write_report(env, list))
-		return 1;
+		return EX_CANTCREAT;
+	if (fflush(stdout) || ferror(stdout)) {
+		fprintf(stderr, "daxverify: cannot write to stdout\n");
+		return EX_CANTCREAT;
+	}
 	return exit_code(count);
 }

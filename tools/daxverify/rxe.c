@@ -13,6 +13,9 @@
 #define CLASS	   "/sys/class/infiniband_verbs"
 #define NODE_TRIES 200
 
+/* Of the runner, which makes the device; who holds something in it is a child of that. */
+static char own_name[32];
+
 struct request {
 	struct nlmsghdr head;
 	char attrs[256];
@@ -68,8 +71,9 @@ int dv_rxe_add(void)
 {
 	struct request r;
 
+	snprintf(own_name, sizeof(own_name), DV_NAME_PREFIX "%d", (int)getpid());
 	begin(&r, RDMA_NLDEV_CMD_NEWLINK);
-	put_str(&r, RDMA_NLDEV_ATTR_DEV_NAME, DV_RXE_NAME);
+	put_str(&r, RDMA_NLDEV_ATTR_DEV_NAME, own_name);
 	put_str(&r, RDMA_NLDEV_ATTR_LINK_TYPE, "rxe");
 	put_str(&r, RDMA_NLDEV_ATTR_NDEV_NAME, "lo");
 	return ask(&r);
@@ -92,8 +96,19 @@ static const void *find_attr(const struct nlmsghdr *head, unsigned short type)
 	return NULL;
 }
 
-/* The number of our device, among all that one message of an answer lists. */
-static bool find_index(const struct nlmsghdr *head, size_t len, uint32_t *index)
+static bool is_own(const char *name)
+{
+	return strcmp(name, own_name) == 0;
+}
+
+static bool is_dead(const char *name)
+{
+	return dv_dead_owner(name, DV_NAME_PREFIX);
+}
+
+/* A device that is meant, among all that one message of an answer lists. */
+static bool find_device(const struct nlmsghdr *head, size_t len,
+			bool (*meant)(const char *name), uint32_t *index, char found[64])
 {
 	const char *name;
 	const void *value;
@@ -101,8 +116,9 @@ static bool find_index(const struct nlmsghdr *head, size_t len, uint32_t *index)
 	for (; NLMSG_OK(head, len); head = NLMSG_NEXT(head, len)) {
 		name = find_attr(head, RDMA_NLDEV_ATTR_DEV_NAME);
 		value = find_attr(head, RDMA_NLDEV_ATTR_DEV_INDEX);
-		if (name && value && strcmp(name, DV_RXE_NAME) == 0) {
+		if (name && value && meant(name)) {
 			memcpy(index, value, sizeof(*index));
+			snprintf(found, 64, "%.63s", name);
 			return true;
 		}
 	}
@@ -110,7 +126,7 @@ static bool find_index(const struct nlmsghdr *head, size_t len, uint32_t *index)
 }
 
 /* Asks for all devices: those of a small machine fit into one answer. */
-static int get_index(uint32_t *index)
+static int get_index(bool (*meant)(const char *name), uint32_t *index, char found[64])
 {
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_RDMA), ret;
 	static char answer[65536] __attribute__((aligned(NLMSG_ALIGNTO)));
@@ -126,19 +142,37 @@ static int get_index(uint32_t *index)
 	close(fd);
 	if (n < 0)
 		return ret ? ret : -EIO;
-	return find_index((struct nlmsghdr *)answer, (size_t)n, index) ? 0 : -ENODEV;
+	return find_device((struct nlmsghdr *)answer, (size_t)n, meant, index, found)
+		       ? 0
+		       : -ENODEV;
+}
+
+static int remove_device(uint32_t index)
+{
+	struct request r;
+
+	begin(&r, RDMA_NLDEV_CMD_DELLINK);
+	put(&r, RDMA_NLDEV_ATTR_DEV_INDEX, &index, sizeof(index));
+	return ask(&r);
 }
 
 void dv_rxe_remove(void)
 {
-	struct request r;
 	uint32_t index = 0;
+	char name[64];
 
-	if (get_index(&index))
-		return;
-	begin(&r, RDMA_NLDEV_CMD_DELLINK);
-	put(&r, RDMA_NLDEV_ATTR_DEV_INDEX, &index, sizeof(index));
-	ask(&r);
+	if (!get_index(is_own, &index, name))
+		remove_device(index);
+}
+
+/* There is at most one: the loopback device takes no second. */
+void dv_rxe_remove_dead(void)
+{
+	uint32_t index = 0;
+	char name[64];
+
+	if (!get_index(is_dead, &index, name))
+		dv_leftover_say("the RDMA device", name, remove_device(index));
 }
 
 static int find_once(char path[64])
@@ -153,7 +187,7 @@ static int find_once(char path[64])
 	while (ret && (e = readdir(dir))) {
 		snprintf(file, sizeof(file), CLASS "/%s/ibdev", e->d_name);
 		if (dv_read_text(AT_FDCWD, file, text, sizeof(text)) ||
-		    strcmp(text, DV_RXE_NAME) != 0)
+		    !is_own(text))
 			continue;
 		snprintf(path, 64, "/dev/infiniband/%.40s", e->d_name);
 		ret = access(path, R_OK | W_OK) ? -errno : 0;

@@ -141,7 +141,7 @@ static enum dv_verdict run_leak(struct dv_ctx *c)
 static const struct dv_action punch_all = {"punch of all pages", DV_ACT_PUNCH, 0,
 					   FILE_PAGES};
 
-#define NEEDS (DV_NEED_DAX | DV_NEED_SCRATCH)
+#define NEEDS (DV_NEED_DAX | DV_NEED_SCRATCH | DV_NEED_ROOM)
 
 static const struct dv_scenario scenarios[] = {
 	/* clang-format off */

@@ -153,7 +153,7 @@ int dv_slow_open(struct dv_grip *g)
 {
 	int ret;
 
-	snprintf(g->slow.name, sizeof(g->slow.name), "daxverify-%d", (int)getpid());
+	snprintf(g->slow.name, sizeof(g->slow.name), DV_NAME_PREFIX "%d", (int)getpid());
 	ret = make_device(g);
 	if (ret)
 		dv_slow_close(g);
@@ -207,12 +207,13 @@ int dv_slow_let(struct dv_slow *s)
 }
 
 /* A ring whose process was killed has the device open for a moment longer. */
-static void remove_device(const struct dv_slow *s)
+static int remove_device(const struct dv_slow *s)
 {
-	int tries = NODE_TRIES;
+	int tries = NODE_TRIES, ret;
 
-	while (dm_simple(s, DM_DEV_REMOVE, 0) == -EBUSY && --tries)
+	while ((ret = dm_simple(s, DM_DEV_REMOVE, 0)) == -EBUSY && --tries)
 		dv_sleep_ms(5);
+	return ret;
 }
 
 void dv_slow_close(struct dv_grip *g)
@@ -228,4 +229,42 @@ void dv_slow_close(struct dv_grip *g)
 		close(s->loop);
 	if (s->memory >= 0)
 		close(s->memory);
+}
+
+/* What waits in it ends, and who slept for that. The loop device goes with it. */
+static void remove_dead(const char *name)
+{
+	struct dv_slow s = {.device = 0};
+
+	snprintf(s.name, sizeof(s.name), "%.31s", name);
+	dv_slow_let(&s);
+	dv_leftover_say("the device", name, remove_device(&s));
+}
+
+/* The names of all devices, one after the other, in what the kernel answers. */
+void dv_slow_remove_dead(void)
+{
+	static char answer[65536] __attribute__((aligned(8)));
+	struct dm_ioctl *head = (struct dm_ioctl *)answer;
+	struct dm_name_list *device;
+	int fd = open("/dev/mapper/control", O_RDWR | O_CLOEXEC), ret;
+
+	if (fd < 0)
+		return;
+	memset(answer, 0, sizeof(answer));
+	head->version[0] = DM_VERSION_MAJOR;
+	head->data_size = sizeof(answer);
+	head->data_start = sizeof(*head);
+	ret = ioctl(fd, DM_LIST_DEVICES, head);
+	close(fd);
+	if (ret || head->flags & DM_BUFFER_FULL_FLAG)
+		return;
+	device = (struct dm_name_list *)(answer + head->data_start);
+	while (device->dev) {
+		if (dv_dead_owner(device->name, DV_NAME_PREFIX))
+			remove_dead(device->name);
+		if (!device->next)
+			break;
+		device = (struct dm_name_list *)((char *)device + device->next);
+	}
 }

@@ -5,6 +5,7 @@
  */
 #include "daxverify.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +40,8 @@ int dv_trace_open(struct dv_trace *t)
 	t->root = dv_mount_detached("tracefs");
 	if (t->root < 0)
 		return t->root;
-	snprintf(t->name, sizeof(t->name), "instances/daxverify-%d", (int)getpid());
+	snprintf(t->name, sizeof(t->name), "instances/" DV_NAME_PREFIX "%d",
+		 (int)getpid());
 	ret = mkdirat(t->root, t->name, 0700) ? -errno : 0;
 	t->dir = ret ? -1 : openat(t->root, t->name, O_DIRECTORY | O_CLOEXEC);
 	if (!ret && t->dir < 0)
@@ -110,4 +112,38 @@ void dv_trace_close(struct dv_trace *t)
 	}
 	unlinkat(t->root, t->name, AT_REMOVEDIR);
 	close(t->root);
+}
+
+static void remove_instance(int root, const char *name)
+{
+	struct dv_trace t = {.root = root};
+	int ret;
+
+	snprintf(t.name, sizeof(t.name), "instances/%.32s", name);
+	t.dir = openat(root, t.name, O_DIRECTORY | O_CLOEXEC);
+	if (t.dir >= 0) {
+		put_text(t.dir, EVENT "/enable", "0");
+		close(t.dir);
+	}
+	ret = unlinkat(root, t.name, AT_REMOVEDIR) ? -errno : 0;
+	dv_leftover_say("the trace instance", name, ret);
+}
+
+void dv_trace_remove_dead(void)
+{
+	int root = dv_mount_detached("tracefs"), fd;
+	struct dirent *e;
+	DIR *d;
+
+	if (root < 0)
+		return;
+	fd = openat(root, "instances", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	d = fd < 0 ? NULL : fdopendir(fd);
+	while (d && (e = readdir(d))) {
+		if (dv_dead_owner(e->d_name, DV_NAME_PREFIX))
+			remove_instance(root, e->d_name);
+	}
+	if (d)
+		closedir(d);
+	close(root);
 }
