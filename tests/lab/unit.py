@@ -733,8 +733,8 @@ class FakeLab:
 class Matrix(Case):
     NAMES = ("a", "b", "c", "d")
 
-    def column(self, *guests, dangerous=()):
-        options = mock.Mock(daxverify="/dv", timeout=1)
+    def column(self, *guests, dangerous=(), only=None):
+        options = mock.Mock(daxverify="/dv", timeout=1, only=only, skip=None, quick=False)
         self.lab = FakeLab(self.cache, guests)
         scenarios = [{"name": name, "claim": "claim of " + name, "defect": "stuck",
                       "dangerous": name in dangerous} for name in self.NAMES]
@@ -750,6 +750,19 @@ class Matrix(Case):
         self.assertEqual(set(verdicts.values()), {"ok"})
         self.assertNotIn("--only", self.lab.commands[0])
         self.assertEqual(merged["scenarios"][0]["claim"], "claim of a")
+
+    def test_no_others_than_those_chosen(self):
+        whole = report("6.1.0-1-amd64", "ext4", *[(name, "ok") for name in self.NAMES])
+        self.column((guest.EXITED, "", whole), only="[a-d]")
+        self.assertEqual(self.lab.commands[0][-2:], ["--only", "a,b,c,d"])
+
+    def test_quick(self):
+        listed = {"scenarios": [{"name": "a", "quick": True}, {"name": "b", "quick": False}]}
+        program = self.folder / "dv"
+        program.write_text("#!/bin/sh\necho '%s'\n" % json.dumps(listed))
+        program.chmod(0o755)
+        chosen, _ = matrix.list_scenarios(str(program), None, None, quick=True)
+        self.assertEqual([s["name"] for s in chosen], ["a"])
 
     def test_what_a_dead_guest_left_is_run_in_a_new_one(self):
         rest = report("6.1.0-1-amd64", "ext4", ("c", "ok"), ("d", "skip", "why"))

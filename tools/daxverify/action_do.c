@@ -12,6 +12,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#define LINGER_MS 5000
+
 static long madv_remove(const struct dv_target *t, size_t page)
 {
 	const struct dv_action *a = t->action;
@@ -117,20 +119,31 @@ static long drop_caches(void)
 	return ret;
 }
 
-static long freeze(const struct dv_facts *f)
+/* Sabotage: time to be stopped when it hurts. */
+static void linger(const struct dv_target *t)
 {
+	if (t->linger)
+		dv_sleep_ms(LINGER_MS);
+}
+
+static long freeze(const struct dv_target *t)
+{
+	const struct dv_facts *f = t->facts;
 	int ret = dv_freeze_fs(f);
 
+	linger(t);
 	if (!ret)
 		ret = dv_thaw(f);
 	errno = -ret;
 	return ret ? -1 : 0;
 }
 
-static long remount(const struct dv_facts *f)
+static long remount(const struct dv_target *t)
 {
+	const struct dv_facts *f = t->facts;
 	int ret = dv_remount_readonly(f, true);
 
+	linger(t);
 	if (!ret)
 		ret = dv_remount_readonly(f, false);
 	errno = -ret;
@@ -140,6 +153,7 @@ static long remount(const struct dv_facts *f)
 static long on_names(struct dv_target *t)
 {
 	char to[PATH_MAX + 8];
+	int ret;
 
 	switch (t->action->kind) {
 	case DV_ACT_OPEN_TRUNC:
@@ -150,16 +164,18 @@ static long on_names(struct dv_target *t)
 		snprintf(to, sizeof(to), "%s.new", t->path);
 		return rename(to, t->path);
 	case DV_ACT_UMOUNT:
-		return umount2(t->facts->mount_point, 0);
+		ret = umount2(t->facts->mount_point, 0);
+		linger(t);
+		return ret;
 	case DV_ACT_DETACH:
 		return umount2(t->facts->mount_point, MNT_DETACH);
 	case DV_ACT_UNBIND:
 		errno = -dv_driver_unbind(t->driver);
 		return errno ? -1 : 0;
 	case DV_ACT_REMOUNT:
-		return remount(t->facts);
+		return remount(t);
 	case DV_ACT_FREEZE:
-		return freeze(t->facts);
+		return freeze(t);
 	default:
 		return drop_caches();
 	}

@@ -79,6 +79,7 @@ int dv_actor_start(struct dv_ctx *c, struct dv_actor *a, const struct dv_action 
 	t.signals = &a->shm->signals;
 	t.facts = &c->env->facts;
 	t.driver = &c->shm->driver;
+	t.linger = dv_sabotaged(c, DV_SAB_LINGER);
 	a->pid = dv_child_fork();
 	if (a->pid < 0)
 		return -errno;

@@ -68,6 +68,8 @@ int dv_end_children(pid_t group, const struct dv_ctx *c)
 		dv_grip_release(c->grip, NULL, 0, NULL);
 		dv_drain(c->pipe_r, NULL, 0, NULL);
 		dv_drain(c->tee_r, NULL, 0, NULL);
+		if (c->sc->action && c->sc->action->kind == DV_ACT_FREEZE)
+			dv_thaw(&c->env->facts); /* an error if it is thawed already */
 		kill(-group, SIGKILL);
 		kill(-group, SIGCONT);
 		if (all_reaped())

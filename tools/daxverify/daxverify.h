@@ -140,6 +140,7 @@ enum dv_sabotage {
 	DV_SAB_NO_COUNTS,
 	DV_SAB_WRONG_PROCESS,
 	DV_SAB_EXTRA_TOUCH,
+	DV_SAB_LINGER,
 };
 
 enum dv_action_kind {
@@ -229,6 +230,7 @@ struct dv_oracle {
 
 #define DV_ORACLES_MAX 24
 #define DV_LOG_MAX     12
+#define DV_DEFECTS_MAX 32
 
 struct dv_result {
 	enum dv_verdict verdict;
@@ -258,7 +260,7 @@ struct dv_facts {
 
 struct dv_options {
 	const char *dir, *json, *only, *skip, *device_dax, *nvme;
-	bool scratch, list, verbose, dangerous, pins;
+	bool scratch, list, verbose, dangerous, pins, quick;
 	bool json_is_new; /* we made that file */
 	int timeout_s;
 	enum dv_sabotage sabotage;
@@ -320,10 +322,11 @@ enum dv_verdict dv_skip(struct dv_ctx *c, const char *fmt, ...) DV_PRINTF(2, 3);
 bool dv_sabotaged(const struct dv_ctx *c, enum dv_sabotage how);
 
 /* report_ktap.c, report_json.c */
-void dv_ktap_begin(unsigned nr);
+void dv_ktap_begin(const struct dv_env *env, unsigned nr);
 void dv_ktap_start(const struct dv_scenario *sc);
 void dv_ktap_result(unsigned nr, const struct dv_scenario *sc, const struct dv_result *r,
 		    bool verbose);
+void dv_ktap_end(void);
 void dv_list_print(const struct dv_scenario *const *scs, unsigned nr);
 struct json_object;
 struct json_object *dv_json_result(const struct dv_scenario *sc,
@@ -357,7 +360,8 @@ int dv_stopped(void); /* the signal that asked us to stop, or 0 */
 bool dv_hung(void);
 int dv_run_all(struct dv_env *env, const struct dv_scenario *const *scs, unsigned nr);
 /* judge.c */
-void dv_judge(const struct dv_scenario *sc, struct dv_result *r, enum dv_verdict ended);
+void dv_judge(const struct dv_scenario *sc, struct dv_result *r, enum dv_verdict ended,
+	      bool log_read);
 
 /* facts.c, probe.c, mounts.c */
 int dv_facts_get(struct dv_env *env);
@@ -459,6 +463,7 @@ struct dv_target {
 	char path[PATH_MAX];
 	const struct dv_facts *facts;
 	const struct dv_driver *driver;
+	bool linger; /* sabotage */
 	int fd, other_fd;
 	void *map;
 	size_t len;
@@ -606,5 +611,6 @@ extern const struct dv_group dv_group_map_sync, dv_group_pin, dv_group_evict,
 	dv_group_umount, dv_group_teardown, dv_group_teardown_dax;
 #define DV_SCENARIOS_MAX 512
 unsigned dv_scenarios_all(const struct dv_scenario *out[DV_SCENARIOS_MAX]);
+bool dv_is_quick(const char *name); /* quick.c */
 
 #endif

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define CALL_LIMIT_MS 5000
@@ -55,6 +56,14 @@ int dv_grip_hold(struct dv_grip *g, const struct iovec *iov, unsigned nr)
 	if (!ret)
 		g->held = dv_iov_len(iov, nr);
 	return ret;
+}
+
+bool dv_hold_limited(int err)
+{
+	struct rlimit limit;
+
+	return (err == -ENOMEM || err == -ENOBUFS) && getrlimit(RLIMIT_MEMLOCK, &limit) == 0 &&
+	       limit.rlim_cur < DV_HELD_PAGES_MAX * dv_page_size();
 }
 
 int dv_grip_release(struct dv_grip *g, void *buf, size_t len, size_t *got)

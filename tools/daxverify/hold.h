@@ -92,6 +92,9 @@ size_t dv_iov_len(const struct iovec *iov, unsigned nr);
 /* Notes why not, and returns the error. */
 int dv_grip_lacks(struct dv_grip *g, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* Neither accepted nor refused: the limit of locked memory (ulimit -l) comes before. */
+bool dv_hold_limited(int err);
+#define DV_HOLD_LIMITED "no memory may be locked here (ulimit -l)"
 /* A thread of the holder makes the call that holds; it notes the end in g->done. */
 int dv_grip_start(struct dv_grip *g, void *(*call)(void *));
 /* Waits until the call has ended; its -errno, or -ETIMEDOUT. */

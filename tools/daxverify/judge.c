@@ -73,7 +73,8 @@ static const struct dv_defect *recognise(const struct dv_scenario *sc,
 	return fits(&dv_unmapped_busy_page, r) ? &dv_unmapped_busy_page : NULL;
 }
 
-void dv_judge(const struct dv_scenario *sc, struct dv_result *r, enum dv_verdict ended)
+void dv_judge(const struct dv_scenario *sc, struct dv_result *r, enum dv_verdict ended,
+	      bool log_read)
 {
 	unsigned i;
 
@@ -88,7 +89,8 @@ void dv_judge(const struct dv_scenario *sc, struct dv_result *r, enum dv_verdict
 	}
 	if (r->verdict != DV_OK)
 		return;
-	judge_log(r);
+	if (log_read)
+		judge_log(r);
 	for (i = 0; i < r->noracles; i++) {
 		if (!r->oracles[i].ok)
 			r->verdict = DV_NOT_OK;

@@ -123,7 +123,7 @@ int dv_observer_open(struct dv_observer **out, char *why, size_t len)
 	if (dv_observer_look(o, 0, &first) == -ENXIO) {
 		snprintf(why, len,
 			 "the kernel does not tell where its pages are (vmemmap_base; "
-			 "CONFIG_KALLSYMS_ALL)");
+			 "CONFIG_KALLSYMS_ALL, and kptr_restrict below 2)");
 		dv_observer_close(o);
 		return -ENXIO;
 	}

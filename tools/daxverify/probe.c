@@ -5,6 +5,7 @@
 #include "memory.h"
 
 #include <liburing.h>
+#include <linux/capability.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,12 +130,24 @@ static void probe_rare(struct dv_env *env, unsigned needs)
 	}
 }
 
+/* A container's root may not do what the word promises. */
+static bool is_root(void)
+{
+	struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[2] = {0};
+
+	return geteuid() == 0 && syscall(SYS_capget, &head, data) == 0 &&
+	       data[0].effective & 1u << CAP_SYS_ADMIN;
+}
+
 static void probe_kernel(struct dv_env *env, unsigned needs)
 {
 	struct io_uring ring;
 	int ret;
 
-	meets(env, DV_NEED_ROOT, geteuid() == 0, "needs root");
+	meets(env, DV_NEED_ROOT, is_root(),
+	      geteuid() ? "needs root" : "needs root with all its capabilities: this is a "
+					 "container");
 	ret = dv_mount_detached("tmpfs");
 	meets(env, DV_NEED_TMPFS, ret >= 0, "cannot mount a tmpfs: %s", strerror(-ret));
 	if (ret >= 0)
@@ -145,7 +158,10 @@ static void probe_kernel(struct dv_env *env, unsigned needs)
 		      "no tracepoint fs_dax:dax_writeback_one: %s", strerror(-ret));
 	}
 	ret = io_uring_queue_init(2, &ring, 0);
-	meets(env, DV_NEED_URING, !ret, "io_uring is not to be had: %s", strerror(-ret));
+	meets(env, DV_NEED_URING, !ret, "io_uring is not to be had: %s%s", strerror(-ret),
+	      ret == -EPERM ? " (0 in /proc/sys/kernel/io_uring_disabled allows it)"
+	      : ret == -ENOMEM ? " (ulimit -l)"
+			       : "");
 	if (!ret)
 		io_uring_queue_exit(&ring);
 }

@@ -157,6 +157,7 @@ struct json_object *dv_json_list(const struct dv_scenario *const *scs, unsigned 
 		put_str(o, "holder", scs[i]->holder);
 		put_str(o, "action", scs[i]->action ? scs[i]->action->name : NULL);
 		put_str(o, "defect", scs[i]->defect ? scs[i]->defect->name : NULL);
+		put_bool(o, "quick", dv_is_quick(scs[i]->name));
 		put_bool(o, "scratch", scs[i]->needs & DV_NEED_SCRATCH);
 		put_bool(o, "dangerous", scs[i]->needs & DV_NEED_DANGER);
 		put_cell(o, scs[i]);

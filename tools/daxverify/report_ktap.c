@@ -7,9 +7,61 @@
 
 #include <string.h>
 
-void dv_ktap_begin(unsigned nr)
+/* What is looked at here, and what not: an oracle that is missing is never silent. */
+void dv_ktap_begin(const struct dv_env *env, unsigned nr)
 {
+	const char *counts = dv_missing(env, DV_NEED_COUNTS);
+	const struct dv_facts *f = &env->facts;
+
 	printf("KTAP version 1\n1..%u\n", nr);
+	printf("# kernel %s, %s on %s, %sDAX, MAP_SYNC is %s\n", f->kernel, f->fs, f->device,
+	       f->dax ? "" : "no ", f->map_sync ? "accepted" : "refused");
+	printf("# counts of pages: %s%s\n",
+	       counts ? "not looked at: " : "looked at, ",
+	       counts ? counts : dv_scheme_name(env->scheme));
+	printf("# kernel log: %s\n",
+	       f->kernel_log ? "looked at"
+			     : "not looked at: /dev/kmsg can't be read, needs root");
+	fflush(stdout);
+}
+
+/* For whoever has read the first lines only: what has come of it. */
+static struct {
+	unsigned ok, skipped, broken, failed, known;
+	const struct dv_defect *seen[DV_DEFECTS_MAX];
+	unsigned nseen;
+} sum;
+
+static void add_up(const struct dv_result *r)
+{
+	unsigned i = 0;
+
+	sum.ok += r->verdict == DV_OK;
+	sum.skipped += r->verdict == DV_SKIP;
+	sum.broken += r->verdict == DV_BROKEN;
+	if (r->verdict != DV_NOT_OK)
+		return;
+	if (!r->defect) {
+		sum.failed++;
+		return;
+	}
+	sum.known++;
+	while (i < sum.nseen && sum.seen[i] != r->defect)
+		i++;
+	if (i == sum.nseen && i < DV_DEFECTS_MAX)
+		sum.seen[sum.nseen++] = r->defect;
+}
+
+void dv_ktap_end(void)
+{
+	unsigned i;
+
+	printf("# %u ok, %u not ok by known defects of the kernel, %u not ok, %u broken, "
+	       "%u skipped\n",
+	       sum.ok, sum.known, sum.failed, sum.broken, sum.skipped);
+	for (i = 0; i < sum.nseen; i++)
+		printf("# daxverify explain %s: %s\n", sum.seen[i]->name,
+		       sum.seen[i]->summary);
 	fflush(stdout);
 }
 
@@ -69,6 +121,7 @@ static void print_detail(const struct dv_result *r, bool verbose)
 void dv_ktap_result(unsigned nr, const struct dv_scenario *sc, const struct dv_result *r,
 		    bool verbose)
 {
+	add_up(r);
 	print_line(nr, sc, r);
 	if (verbose || r->verdict == DV_NOT_OK || r->verdict == DV_BROKEN) {
 		printf("#   claim: %s\n", sc->claim);

@@ -99,6 +99,8 @@ static enum dv_verdict run_steps(struct dv_ctx *c, struct dv_rig *r)
 		ret = *op == DV_HOP_FORK || *op == DV_HOP_EXIT
 			      ? dv_holder_leave(&r->holder, *op, &r->span)
 			      : dv_holder_do(&r->holder, *op, &r->span);
+		if (*op == DV_HOP_PIN && dv_hold_limited(ret))
+			return dv_skip(c, DV_HOLD_LIMITED);
 		if (ret && *op == DV_HOP_PIN)
 			return dv_broken(c, "%s could not hold the page: %s",
 					 c->grip->by->words, strerror(-ret));

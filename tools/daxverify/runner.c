@@ -196,8 +196,6 @@ static enum dv_verdict clean_up(struct dv_ctx *c, pid_t pid, enum dv_verdict v)
 			v = dv_broken(c, "cannot mount %s on %s again: %s", f->device,
 				      f->mount_point, strerror(-ret));
 	}
-	if (c->sc->action && c->sc->action->kind == DV_ACT_FREEZE)
-		dv_thaw(f); /* it may have been cut short; thawed already is an error */
 	if (c->sc->action && c->sc->action->kind == DV_ACT_REMOUNT)
 		dv_remount_readonly(f, false);
 	ret = dv_remove_tree(c->folder);
@@ -280,7 +278,7 @@ static void run_one(const struct dv_env *env, const struct dv_scenario *sc,
 
 	memset(shm, 0, sizeof(*shm));
 	if (missing) {
-		dv_judge(sc, c.res, dv_skip(&c, "%s", missing));
+		dv_judge(sc, c.res, dv_skip(&c, "%s", missing), false);
 		return;
 	}
 	if (env->warn_once_fd >= 0 && write(env->warn_once_fd, "1", 1) != 1)
@@ -291,7 +289,7 @@ static void run_one(const struct dv_env *env, const struct dv_scenario *sc,
 	v = ret ? dv_broken(&c, "cannot set up: %s", strerror(-ret)) : run_child(&c);
 	dv_kmsg_collect(kmsg, c.res);
 	c.res->duration_ms = (dv_now_ns() - begin) / 1000000;
-	dv_judge(sc, c.res, v);
+	dv_judge(sc, c.res, v, kmsg >= 0);
 }
 
 static int exit_code(const unsigned count[DV_BROKEN + 1])
@@ -328,7 +326,7 @@ int dv_run_all(struct dv_env *env, const struct dv_scenario *const *scs, unsigne
 	}
 	quiet = json_only || pins;
 	if (!quiet)
-		dv_ktap_begin(nr);
+		dv_ktap_begin(env, nr);
 	for (i = 0; i < nr && !stopped_by; i++) {
 		if (!quiet)
 			dv_ktap_start(scs[i]);
@@ -348,6 +346,8 @@ int dv_run_all(struct dv_env *env, const struct dv_scenario *const *scs, unsigne
 	free(pins);
 	if (stopped_by && !quiet)
 		printf("Bail out! stopped by signal %d\n", stopped_by);
+	else if (!quiet)
+		dv_ktap_end();
 	if (stopped_by || !env->opt.json)
 		json_object_put(list);
 	else if (write_report(env, list))

@@ -145,6 +145,8 @@ static enum dv_verdict run_cell(struct dv_ctx *c)
 	if (ret == -ETIMEDOUT) /* no answer of the kernel's */
 		return dv_broken(c, "%s neither holds the page nor is refused",
 				 c->grip->by->words);
+	if (dv_hold_limited(ret))
+		return dv_skip(c, DV_HOLD_LIMITED);
 	judge_answer(c, ret);
 	if (!ret)
 		v = use(c, m.addr, before);

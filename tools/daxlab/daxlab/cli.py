@@ -175,6 +175,8 @@ def _add_matrix(verbs):
                         help="(%(default)s)")
     parser.add_argument("--fs", default="ext4,xfs", metavar="FS,...", help="(%(default)s)")
     parser.add_argument("--daxverify", metavar="FILE", help="the program to run")
+    parser.add_argument("--quick", action="store_true", help="the scenarios of the quick group "
+                        "only")
     parser.add_argument("--only", metavar="GLOB,...", help="these scenarios only")
     parser.add_argument("--skip", metavar="GLOB,...", help="all but these scenarios")
     _add_report(parser)

@@ -59,7 +59,9 @@ class Column:
             command = [self.options.daxverify, "--dir", "/mnt/pmem", "--scratch",
                        "--device-dax", holders.DEVDAX, "--nvme", holders.NVME,
                        "--json", "/share/report.json"]
-            if len(names) < len(self.scenarios):
+            options = self.options
+            chosen = options.only or options.skip or options.quick
+            if chosen or len(names) < len(self.scenarios):
                 command += ["--only", ",".join(names)]
             if dangerous:
                 command.append("--dangerous")
@@ -159,7 +161,7 @@ def find_daxverify(given):
     return path
 
 
-def list_scenarios(daxverify, only, skip):
+def list_scenarios(daxverify, only, skip, quick=False):
     """What daxverify would run, asked of the program itself; {defect: what its log names}."""
     done = subprocess.run([daxverify, "--list", "--json", "-"], stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, universal_newlines=True)
@@ -168,9 +170,11 @@ def list_scenarios(daxverify, only, skip):
     listed = json.loads(done.stdout)
     scenarios = listed["scenarios"]
     chosen = [s for s in scenarios if (not only or _matches(s["name"], only))
-              and not (skip and _matches(s["name"], skip))]
+              and not (skip and _matches(s["name"], skip))
+              and (not quick or s.get("quick"))]
     if not chosen:
-        raise LabError("no scenario is left by --only and --skip; see daxverify --list")
+        raise LabError("no scenario is left by --quick, --only and --skip; see daxverify "
+                       "--list")
     return chosen, {d["name"]: d.get("log_hint") for d in listed.get("defects", [])}
 
 
@@ -190,7 +194,8 @@ def matrix(options):
         lab.check_writable(path)
     systems = lab.file_systems(options.fs)
     options.daxverify = find_daxverify(options.daxverify)
-    scenarios, log_hints = list_scenarios(options.daxverify, options.only, options.skip)
+    scenarios, log_hints = list_scenarios(options.daxverify, options.only, options.skip,
+                                          options.quick)
     the_lab = lab.Lab()
     kernels = the_lab.kernels(options.kernels, options.refresh)
     how = the_lab.accel(kernels[0])
