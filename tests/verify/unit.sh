@@ -69,6 +69,38 @@ help_has_examples() { run 0 --help && says "Examples:" && says "Exit status"; }
 version() { run 0 --version && says "^daxverify [0-9]"; }
 list() { run 0 --list && says "^mapped-pin-truncate-zero " && says "^unmapped-pin-umount "; }
 
+quick()
+{
+	run 0 --list --quick --json "$tmp/quick" && run 0 --list --json "$tmp/all" &&
+	json "$tmp/quick" 'all(s["quick"] for s in r["scenarios"])' &&
+	json "$tmp/all" '[s["name"] for s in r["scenarios"] if s["quick"]] == [
+		s["name"] for s in json.load(open("'"$tmp/quick"'"))["scenarios"]]' &&
+	json "$tmp/all" 'sum(s["quick"] for s in r["scenarios"]) * 2 < len(r["scenarios"])'
+}
+
+# Each name that the group has, and each kind of scenario, is one.
+quick_has_no_typo()
+{
+	run 0 --list --quick || return 1
+	sed -n 's/^	"\([a-z*-]*\)",$/\1/p' "$here/../../tools/daxverify/quick.c" >"$tmp/globs"
+	[ -s "$tmp/globs" ] || return 1
+	while read -r glob; do
+		run 0 --list --quick --only "$glob" || { echo "no scenario: $glob"; return 1; }
+	done <"$tmp/globs"
+}
+
+# In --list and in the man page; a scenario of a new kind needs a line in families.c and there.
+kinds()
+{
+	run 0 --list --json "$tmp/all" && json "$tmp/all" 'all(s["family"] for s in r["scenarios"])' &&
+	run 0 --list && grep "^# " "$tmp/out" | sed 's/^# //; s/: .*//' | tr ' ' '\n' >"$tmp/globs"
+	[ -s "$tmp/globs" ] || return 1
+	while read -r glob; do
+		grep -qF "_${glob%?}\\*_" "$here/../../man/daxverify.1.scd" ||
+			{ echo "not in the man page: $glob"; return 1; }
+	done <"$tmp/globs"
+}
+
 list_json()
 {
 	run 0 --list --json - &&
@@ -337,6 +369,9 @@ check "--help has examples and exit codes" help_has_examples
 check "--version" version
 check "--list" list
 check "--list --json" list_json
+check "--quick" quick
+check "--quick names scenarios that there are" quick_has_no_typo
+check "each kind of scenario stands in --list and the man page" kinds
 check "guest-expect.json names the scenarios that there are" list_matches_expectations
 check "explain and reproducer of each defect" defects
 check "a reproducer where there is no DAX" reproducer_without_dax

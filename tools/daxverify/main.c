@@ -22,14 +22,16 @@ static const char doc[] =
 	"not freed under it, that a wait ends, that a flush flushes."
 	"\vExamples:\n"
 	"  daxverify --dir /mnt/pmem\n"
+	"  daxverify --dir /mnt/pmem --quick\n"
 	"  daxverify --dir /mnt/pmem --scratch --json report.json\n"
 	"  daxverify --dir /mnt/pmem --only 'unmapped-*,leak-*' --verbose\n"
 	"  daxverify --list\n"
 	"  daxverify explain unmapped-busy-page\n"
 	"  daxverify reproducer unmapped-busy-page > r.c\n\n"
 	"Exit status: 0 all claims hold (some may be skipped), 1 a claim is broken or a set-up "
-	"failed, 4 everything was skipped, 64 wrong usage, 66 DIR can't be used, 128+N stopped "
-	"by signal N.\n\nSee daxverify(1) for the verdicts and the known defects.";
+	"failed, 4 everything was skipped, 64 wrong usage, 66 DIR or DEVICE can't be used, 73 the "
+	"report can't be written, 128+N stopped by signal N; then, too, all is cleaned up."
+	"\n\nSee daxverify(1) for the verdicts, the kinds of scenarios and the known defects.";
 
 enum {
 	OPT_SCRATCH = 256,
@@ -53,7 +55,7 @@ static const struct argp_option options[] = {
 	{"dangerous", OPT_DANGEROUS, NULL, 0,
 	 "the kernel may be wedged or killed: this machine can be reset", 0},
 	{"json", OPT_JSON, "FILE", 0, "write a report; - for stdout in place of KTAP", 0},
-	{"list", OPT_LIST, NULL, 0, "list the scenarios and their claims", 0},
+	{"list", OPT_LIST, NULL, 0, "list the scenarios and their claims, kind by kind", 0},
 	{"only", OPT_ONLY, "GLOB[,GLOB]", 0, "run these scenarios only", 0},
 	{"skip", OPT_SKIP, "GLOB[,GLOB]", 0, "run all but these", 0},
 	{"quick", OPT_QUICK, NULL, 0,

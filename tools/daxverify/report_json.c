@@ -148,12 +148,15 @@ struct json_object *dv_json_report(const struct dv_env *env,
 struct json_object *dv_json_list(const struct dv_scenario *const *scs, unsigned nr)
 {
 	struct json_object *root = head_json(), *list = json_object_new_array(), *o;
+	const struct dv_family *family;
 	unsigned i;
 
 	for (i = 0; i < nr; i++) {
 		o = json_object_new_object();
 		put_str(o, "name", scs[i]->name);
 		put_str(o, "claim", scs[i]->claim);
+		family = dv_family_of(scs[i]->name);
+		put_str(o, "family", family ? family->words : NULL);
 		put_str(o, "holder", scs[i]->holder);
 		put_str(o, "action", scs[i]->action ? scs[i]->action->name : NULL);
 		put_str(o, "defect", scs[i]->defect ? scs[i]->defect->name : NULL);

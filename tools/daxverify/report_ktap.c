@@ -130,8 +130,19 @@ void dv_ktap_result(unsigned nr, const struct dv_scenario *sc, const struct dv_r
 	fflush(stdout);
 }
 
+static void print_family(const struct dv_family *f, bool first)
+{
+	unsigned k;
+
+	printf("%s#", first ? "" : "\n");
+	for (k = 0; f->globs[k]; k++)
+		printf(" %s", f->globs[k]);
+	printf(": %s\n", f->words);
+}
+
 void dv_list_print(const struct dv_scenario *const *scs, unsigned nr)
 {
+	const struct dv_family *family, *before = NULL;
 	size_t width = 0;
 	unsigned i;
 
@@ -139,6 +150,11 @@ void dv_list_print(const struct dv_scenario *const *scs, unsigned nr)
 		if (strlen(scs[i]->name) > width)
 			width = strlen(scs[i]->name);
 	}
-	for (i = 0; i < nr; i++)
+	for (i = 0; i < nr; i++) {
+		family = dv_family_of(scs[i]->name);
+		if (family && family != before)
+			print_family(family, i == 0);
+		before = family;
 		printf("%-*s  %s\n", (int)width, scs[i]->name, scs[i]->claim);
+	}
 }
