@@ -105,6 +105,7 @@ control() # NAME MAKE UNDO
 	[ $visible = 1 ] && [ ! -s "$seen.diff" ]
 	result "control: $1 is seen" $?
 }
+# shellcheck disable=SC2016
 control "a folder" 'mkdir $dir/.daxverify-x' 'rmdir $dir/.daxverify-x'
 control "a mount that is read-only" 'mount -o remount,ro $dir' 'mount -o remount,rw $dir'
 control "a frozen file system" 'fsfreeze --freeze $dir' 'fsfreeze --unfreeze $dir'
@@ -135,7 +136,7 @@ for scenario in holders-direct-write-truncate holders-uring-read-truncate \
 	start $scenario --sabotage no-drain
 	pause 1
 	# It may have been quicker.
-	stop $signal || grep -q "^[no]*[t ]*ok 1 " "$out"
+	stop "$signal" || grep -q "^[no]*[t ]*ok 1 " "$out"
 	good=$?
 	nothing_left && [ $good = 0 ]
 	result "SIG$signal in $scenario" $?

@@ -121,7 +121,8 @@ list_matches_expectations()
 # Each defect's page is the one in docs/, and its program compiles as a kernel developer would.
 defects()
 {
-	run 0 explain && [ -s "$tmp/out" ] && cut -d' ' -f1 "$tmp/out" >"$tmp/names" || return 1
+	run 0 explain && [ -s "$tmp/out" ] && sed -n 's/^\([a-z-]*\) (.*/\1/p' "$tmp/out" >"$tmp/names" &&
+	[ -s "$tmp/names" ] || return 1
 	while read -r defect; do
 		run 0 explain "$defect" &&
 		diff "$here/../../docs/defects/$defect.md" "$tmp/out" &&

@@ -10,7 +10,7 @@
 #define WIDTH 96
 
 /* Words of a text, broken into lines; `at` is the column that the first one begins in. */
-static void wrap(const char *text, int at)
+static void wrap_in(const char *text, int at, int indent)
 {
 	int n;
 
@@ -20,11 +20,19 @@ static void wrap(const char *text, int at)
 			printf("\n");
 			at = 0;
 		}
-		at += printf("%s%.*s", at ? " " : "", n, text);
+		if (!at)
+			at = printf("%*s%.*s", indent, "", n, text);
+		else
+			at += printf(" %.*s", n, text);
 		text += n;
 		text += strspn(text, " ");
 	}
 	printf("\n");
+}
+
+static void wrap(const char *text, int at)
+{
+	wrap_in(text, at, 0);
 }
 
 static void part(const char *head, const char *text)
@@ -62,9 +70,13 @@ static void list(void)
 {
 	unsigned i;
 
-	for (i = 0; i < dv_ndefects; i++)
-		printf("%-26s %s\n", dv_defects[i]->name,
+	for (i = 0; i < dv_ndefects; i++) {
+		printf("%s (%s)\n", dv_defects[i]->name,
 		       dv_defects[i]->fixed_by ? "fixed" : "no fix known");
+		wrap_in(dv_defects[i]->summary, 0, 4);
+	}
+	printf("\nMore of one: daxverify explain DEFECT. A program that shows it: "
+	       "daxverify reproducer DEFECT\n");
 }
 
 static const struct dv_defect *find(const char *name)
