@@ -44,9 +44,8 @@ state()
 # The same as before; what a killed process had may take a moment to go.
 nothing_left()
 {
-	tries=0
-	while state >"$seen.now" 2>&1; ! cmp -s "$seen" "$seen.now" && [ $tries -lt 50 ]; do
-		tries=$((tries + 1))
+	limit=$(($(date +%s) + 20))
+	while state >"$seen.now" 2>&1; ! cmp -s "$seen" "$seen.now" && [ "$(date +%s)" -lt $limit ]; do
 		sleep 0.2
 	done
 	diff "$seen" "$seen.now" >"$seen.diff"

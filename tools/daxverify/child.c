@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -76,6 +77,41 @@ int dv_child_wait(pid_t pid, int limit_ms, int *status)
 	if (status)
 		*status = st;
 	return 0;
+}
+
+/* Another process's descriptor as one of ours, or -errno. */
+int dv_fd_borrow(pid_t pid, int theirs)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0), ours;
+
+	if (pidfd < 0)
+		return -errno;
+	ours = (int)syscall(SYS_pidfd_getfd, pidfd, theirs, 0);
+	if (ours < 0)
+		ours = -errno;
+	close(pidfd);
+	return ours;
+}
+
+/* Of a child: a filter of system calls may refuse it, or a policy about ptrace. */
+int dv_fd_can_borrow(void)
+{
+	int fd = memfd_create("daxverify", MFD_CLOEXEC), ret;
+	pid_t pid = fd < 0 ? -1 : dv_child_fork();
+
+	if (pid < 0)
+		return -errno;
+	if (pid == 0) {
+		for (;;)
+			pause();
+	}
+	ret = dv_fd_borrow(pid, fd);
+	if (ret >= 0)
+		close(ret);
+	close(fd);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	return ret < 0 ? ret : 0;
 }
 
 /*

@@ -443,6 +443,8 @@ pid_t dv_child_fork(void);
 int dv_child_wait(pid_t pid, int limit_ms, int *status);
 int64_t dv_now_ns(void);
 void dv_sleep_ms(int ms);
+int dv_fd_borrow(pid_t pid, int theirs);
+int dv_fd_can_borrow(void);
 int dv_drain(int fd, void *buf, size_t len, size_t *got);
 int dv_pipe_fill(int fd);
 

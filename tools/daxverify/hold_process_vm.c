@@ -32,6 +32,12 @@ static int open_window(struct dv_grip *g)
 			"1 in /proc/sys/vm/unprivileged_userfaultfd: %s",
 			strerror(errno));
 	close(fd);
+	fd = dv_fd_can_borrow();
+	if (fd)
+		return dv_grip_lacks(g, fd,
+				     "nobody else could let it go: pidfd_getfd(2) is refused: "
+				     "%s",
+				     strerror(-fd));
 	g->window = mmap(NULL, WINDOW_BYTES, PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	return g->window == MAP_FAILED ? dv_grip_lacks(g, -ENOMEM, "out of memory") : 0;
@@ -115,18 +121,14 @@ static int answer(struct dv_grip *g, int uffd)
 /* The descriptor belongs to the holder's memory, so it is borrowed from there. */
 static int release(struct dv_grip *g, void *buf, size_t len, size_t *got)
 {
-	int pidfd, uffd, ret;
+	int uffd, ret;
 
 	*got = 0;
 	if (!g->held)
 		return 0;
-	pidfd = (int)syscall(SYS_pidfd_open, g->pid, 0);
-	if (pidfd < 0)
-		return errno == ESRCH ? 0 : -errno; /* the pages went with it */
-	uffd = (int)syscall(SYS_pidfd_getfd, pidfd, g->uffd, 0);
-	close(pidfd);
-	if (uffd < 0)
-		return errno == ESRCH || errno == EBADF ? 0 : -errno;
+	uffd = dv_fd_borrow(g->pid, g->uffd);
+	if (uffd < 0) /* the pages went with the holder */
+		return uffd == -ESRCH || uffd == -EBADF ? 0 : uffd;
 	ret = answer(g, uffd);
 	close(uffd);
 	if (!ret)

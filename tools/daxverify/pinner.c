@@ -57,20 +57,11 @@ static void pinner_main(const struct dv_pinner *p, const void *addr, int tell)
 /* The child's descriptor as one of ours. */
 static int take_gate(pid_t pid, int from)
 {
-	int theirs, pidfd, ours;
+	int theirs;
 
 	if (read(from, &theirs, sizeof(theirs)) != (ssize_t)sizeof(theirs))
 		return -EPIPE;
-	if (theirs < 0)
-		return theirs;
-	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (pidfd < 0)
-		return -errno;
-	ours = (int)syscall(SYS_pidfd_getfd, pidfd, theirs, 0);
-	if (ours < 0)
-		ours = -errno;
-	close(pidfd);
-	return ours;
+	return theirs < 0 ? theirs : dv_fd_borrow(pid, theirs);
 }
 
 /* The first fault at the gate: by then the pages are pinned. */

@@ -226,12 +226,17 @@ static void probe_huge(struct dv_env *env)
 
 static void probe_userfault(struct dv_env *env)
 {
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC), ret;
 
-	meets(env, DV_NEED_USERFAULT, fd >= 0, "userfaultfd is not to be had: %s",
-	      strerror(errno));
-	if (fd >= 0)
-		close(fd);
+	if (fd < 0) {
+		meets(env, DV_NEED_USERFAULT, false, "userfaultfd is not to be had: %s",
+		      strerror(errno));
+		return;
+	}
+	close(fd);
+	ret = dv_fd_can_borrow();
+	meets(env, DV_NEED_USERFAULT, !ret, "pidfd_getfd(2) is refused: %s",
+	      strerror(-ret));
 }
 
 /* `needs`: of all scenarios that will run. What takes time is tried for them only. */
