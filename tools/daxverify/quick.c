@@ -24,6 +24,8 @@ static const char *const quick[] = {
 	"counts-refused-registration",
 	"counts-huge-map",
 	"counts-huge-pin",
+	"counts-devdax-map",
+	"counts-devdax-pin",
 	/* a pin blocks, and its end wakes: each call, each state of the mapping */
 	"mapped-pin-truncate-zero",
 	"mapped-pin-truncate-grow",
