@@ -165,6 +165,10 @@ for scenario in holders-direct-write-truncate holders-uring-read-truncate pins-r
 	# shellcheck disable=SC2046
 	kill -KILL $(processes)
 	wait $pid 2>/dev/null
+	limit=$(($(date +%s) + 20))
+	while [ -n "$(processes)" ] && [ "$(date +%s)" -lt $limit ]; do
+		sleep 0.2
+	done
 	state >"$seen.now" 2>&1
 	cmp -s "$seen" "$seen.now" && echo "nothing is left" >>"$out"
 	grep -q "nothing is left" "$out"

@@ -14,15 +14,21 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* A process that has ended, but that nobody has waited for, is gone, too. */
+/*
+ * A process that has ended, but that nobody has waited for, is gone, too; and so is one that
+ * has no memory any more: it may take the kernel a second to tear down what it had loaded.
+ */
 static bool is_gone(pid_t pid)
 {
 	struct pollfd p = {.fd = (int)syscall(SYS_pidfd_open, pid, 0), .events = POLLIN};
+	char path[64], exe[16];
 	bool gone;
 
 	if (p.fd < 0)
 		return errno == ESRCH;
-	gone = poll(&p, 1, 0) == 1;
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+	gone = poll(&p, 1, 0) == 1 ||
+	       (readlink(path, exe, sizeof(exe)) < 0 && errno == ENOENT);
 	close(p.fd);
 	return gone;
 }
