@@ -616,7 +616,7 @@ unsigned dv_scenarios_all(const struct dv_scenario *out[DV_SCENARIOS_MAX]);
 bool dv_is_quick(const char *name); /* quick.c */
 /* families.c */
 struct dv_family {
-	const char *globs[8]; /* of the names of its scenarios */
+	const char *globs[12]; /* of the names of its scenarios */
 	const char *words;
 };
 const struct dv_family *dv_family_of(const char *name); /* NULL: in none */
