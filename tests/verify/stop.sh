@@ -171,7 +171,10 @@ for kind in holders-direct-write-truncate:dm- holders-uring-read-truncate:dm- \
 	unmapped-pin-truncate-zero:.daxverify-; do
 	scenario=${kind%:*}
 	start_long $scenario
-	sleep 1
+	# Not before it is there, however slow the machine.
+	while ! state 2>&1 | grep -q -e "${kind#*:}" && kill -0 $pid 2>/dev/null; do
+		sleep 0.1
+	done
 	kill -STOP $pid
 	# shellcheck disable=SC2046
 	kill -KILL $(processes)
