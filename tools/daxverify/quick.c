@@ -45,6 +45,7 @@ static const char *const quick[] = {
 	"uring-punch-pin",
 	"uring-punch-cancel",
 	"reflink-onto-pin-lower",
+	"reflink-onto-pin-higher",
 	"exchange-range-pin-lower",
 	/* whom it holds up beside, and whom not */
 	"beside-truncate-load",
@@ -68,6 +69,18 @@ static const char *const quick[] = {
 	"swap-boot-pin",
 	"swapext-pin",
 	"shared-pin-write-truncate",
+	/* that memory behaves as memory, also when blocks are shared, and is told of */
+	"clone-futex",
+	"clone-huge-load",
+	"view-load",
+	"view-soft-dirty",
+	"view-huge-load",
+	"view-huge-written",
+	"view-written-filled",
+	/* PCI devices, and drivers that go */
+	"p2pdma-store",
+	"p2pdma-drive-*",
+	"teardown-dax-mapped",
 	/* who may pin, and what the kinds of pins do */
 	"pins-*-fsdax",
 	"several-uring-anonymous",
