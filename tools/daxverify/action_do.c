@@ -228,6 +228,8 @@ long dv_action_do(struct dv_target *t)
 	case DV_ACT_URING_MADV_REMOVE:
 	case DV_ACT_URING_OPEN_TRUNC:
 	case DV_ACT_URING_UNLINK:
+	case DV_ACT_URING_RENAME_OVER:
+	case DV_ACT_URING_CLOSE:
 	case DV_ACT_URING_READ:
 	case DV_ACT_URING_ALLOCATE:
 		return dv_uring_do(t);
@@ -252,10 +254,16 @@ static bool wants_fd(enum dv_action_kind kind)
 	case DV_ACT_REMOUNT:
 	case DV_ACT_URING_OPEN_TRUNC:
 	case DV_ACT_URING_UNLINK:
+	case DV_ACT_URING_RENAME_OVER:
 		return false;
 	default:
 		return true;
 	}
+}
+
+bool dv_action_renames(enum dv_action_kind kind)
+{
+	return kind == DV_ACT_RENAME_OVER || kind == DV_ACT_URING_RENAME_OVER;
 }
 
 /* It does not come back: it is over when its process is. */
@@ -264,11 +272,16 @@ bool dv_action_exits(enum dv_action_kind kind)
 	return kind == DV_ACT_EXIT || kind == DV_ACT_KILLED;
 }
 
+static bool closes(enum dv_action_kind kind)
+{
+	return kind == DV_ACT_CLOSE || kind == DV_ACT_URING_CLOSE;
+}
+
 /* The action's process has the last reference to the file: nobody else opens it by then.
  */
 static bool is_last_put(enum dv_action_kind kind)
 {
-	return kind == DV_ACT_CLOSE || kind == DV_ACT_MUNMAP || dv_action_exits(kind);
+	return closes(kind) || kind == DV_ACT_MUNMAP || dv_action_exits(kind);
 }
 
 static int map_file(struct dv_target *t)
@@ -289,7 +302,7 @@ int dv_action_prepare(struct dv_target *t)
 	t->fd = open(t->path, O_RDWR | O_CLOEXEC);
 	if (t->fd < 0)
 		return -1;
-	if (is_last_put(kind) && kind != DV_ACT_CLOSE && map_file(t))
+	if (is_last_put(kind) && !closes(kind) && map_file(t))
 		return -1;
 	if (is_last_put(kind) && unlink(t->path))
 		return -1;

@@ -17,6 +17,8 @@ static int prepare(const struct dv_target *t, struct io_uring_sqe *sqe)
 {
 	size_t page = dv_page_size(), at = t->action->first * page;
 	size_t len = t->action->count * page;
+	/* The kernel reads it when the request is submitted. */
+	static char from[PATH_MAX + 8];
 	static char byte[64];
 	void *p;
 
@@ -33,6 +35,13 @@ static int prepare(const struct dv_target *t, struct io_uring_sqe *sqe)
 	case DV_ACT_URING_OPEN_TRUNC:
 		io_uring_prep_openat(sqe, AT_FDCWD, t->path, O_RDWR | O_TRUNC | O_CLOEXEC,
 				     0);
+		break;
+	case DV_ACT_URING_RENAME_OVER:
+		snprintf(from, sizeof(from), "%s.new", t->path);
+		io_uring_prep_renameat(sqe, AT_FDCWD, from, AT_FDCWD, t->path, 0);
+		break;
+	case DV_ACT_URING_CLOSE:
+		io_uring_prep_close(sqe, t->fd);
 		break;
 	case DV_ACT_URING_UNLINK:
 		io_uring_prep_unlinkat(sqe, AT_FDCWD, t->path, 0);

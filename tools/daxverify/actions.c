@@ -43,6 +43,10 @@ const struct dv_action dv_uring_madv_remove = {"io_uring MADV_REMOVE of pages 4 
 const struct dv_action dv_uring_open_trunc = {"io_uring openat with O_TRUNC",
 					      DV_ACT_URING_OPEN_TRUNC, 0, 0};
 const struct dv_action dv_uring_unlink = {"io_uring unlinkat", DV_ACT_URING_UNLINK, 0, 0};
+const struct dv_action dv_uring_rename_over = {"io_uring renameat over it",
+					       DV_ACT_URING_RENAME_OVER, 0, 0};
+const struct dv_action dv_uring_close_last = {"io_uring close after unlink", DV_ACT_URING_CLOSE,
+					      0, 0};
 const struct dv_action dv_umount = {"umount", DV_ACT_UMOUNT, 0, 0};
 const struct dv_action dv_detach = {"umount with MNT_DETACH", DV_ACT_DETACH, 0, 0};
 const struct dv_action dv_unbind = {"unbind of the driver", DV_ACT_UNBIND, 0, 0};

@@ -189,6 +189,8 @@ enum dv_action_kind {
 	DV_ACT_URING_MADV_REMOVE,
 	DV_ACT_URING_OPEN_TRUNC,
 	DV_ACT_URING_UNLINK,
+	DV_ACT_URING_RENAME_OVER,
+	DV_ACT_URING_CLOSE, /* as DV_ACT_CLOSE */
 	DV_ACT_URING_READ,
 	DV_ACT_URING_ALLOCATE,
 };
@@ -496,6 +498,8 @@ long dv_action_do(struct dv_target *t);
 void dv_target_close(struct dv_target *t);
 bool dv_action_exits(enum dv_action_kind kind);
 bool dv_action_has_pair(enum dv_action_kind kind);
+/* A new file, PATH.new, takes the name of the action's file. */
+bool dv_action_renames(enum dv_action_kind kind);
 long dv_pair_do(struct dv_target *t);
 long dv_uring_do(struct dv_target *t);
 /* A second file for the action, at PATH.other (of another content, but for a dedupe). */
@@ -511,7 +515,7 @@ extern const struct dv_action dv_truncate_zero, dv_truncate_shrink, dv_truncate_
 	dv_munmap_last, dv_exit_last, dv_killed_last, dv_drop_caches, dv_freeze, dv_remount_ro,
 	dv_reflink, dv_dedupe, dv_copy_range, dv_exchange, dv_swapext, dv_swap_boot,
 	dv_uring_punch, dv_uring_truncate, dv_uring_madv_remove, dv_uring_open_trunc,
-	dv_uring_unlink;
+	dv_uring_unlink, dv_uring_rename_over, dv_uring_close_last;
 
 /* holder.c */
 enum dv_hop {

@@ -220,7 +220,7 @@ enum dv_verdict dv_rig_act(struct dv_ctx *c, struct dv_rig *r,
 
 	if (dv_sabotaged(c, DV_SAB_EARLY_DRAIN))
 		ret = dv_rig_release(c, r);
-	if (!ret && action->kind == DV_ACT_RENAME_OVER) {
+	if (!ret && dv_action_renames(action->kind)) {
 		snprintf(over, sizeof(over), "%s.new", r->path);
 		ret = dv_file_make(over, 1);
 	}

@@ -15,7 +15,7 @@ static void judge_name(struct dv_ctx *c, struct dv_rig *r)
 {
 	struct stat st;
 	bool there = stat(r->path, &st) == 0;
-	bool want = r->actor.action->kind == DV_ACT_RENAME_OVER;
+	bool want = dv_action_renames(r->actor.action->kind);
 
 	dv_oracle(c, there == want, DV_SYM_NONE, "name",
 		  want ? "the name has the new file" : "the name is gone", "%s",
@@ -107,6 +107,14 @@ static const struct dv_scenario scenarios[] = {
 	{"unmapped-pin-uring-unlink",
 	 "unlinking such a file by io_uring completes when its pinned page is released",
 	 NEEDS | DV_NEED_URING, PIPE, DV_ST_UNMAPPED, &dv_uring_unlink, DV_EXPECT_WAIT,
+	 &dv_unmapped_busy_page, run_last_put, 0},
+	{"unmapped-pin-uring-rename-over",
+	 "renaming another file over such a file by io_uring completes when its page is released",
+	 NEEDS | DV_NEED_URING, PIPE, DV_ST_UNMAPPED, &dv_uring_rename_over, DV_EXPECT_WAIT,
+	 &dv_unmapped_busy_page, run_last_put, 0},
+	{"unmapped-pin-uring-close",
+	 "the last close of an unlinked file by io_uring waits until its pinned page is released",
+	 NEEDS | DV_NEED_URING, PIPE, DV_ST_UNMAPPED, &dv_uring_close_last, DV_EXPECT_WAIT,
 	 &dv_unmapped_busy_page, run_last_put, 0},
 	{"unmapped-pin-close-unlinked",
 	 "the last close of an unlinked file waits until its pinned page is released",
