@@ -2,6 +2,9 @@
 /* The calls that the scenarios are about. */
 #include "daxverify.h"
 
+#include "action.h"
+#include "file.h"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>

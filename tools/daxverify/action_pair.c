@@ -2,6 +2,9 @@
 /* Calls that have to do with the blocks of two files. */
 #include "daxverify.h"
 
+#include "action.h"
+#include "file.h"
+
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdlib.h>

@@ -2,6 +2,9 @@
 /* The same calls by io_uring: an io-wq worker waits, and a signal makes us cancel it. */
 #include "daxverify.h"
 
+#include "action.h"
+#include "file.h"
+
 #include <fcntl.h>
 #include <liburing.h>
 #include <string.h>

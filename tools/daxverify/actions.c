@@ -2,6 +2,8 @@
 /* The actions on a file of DV_FILE_PAGES pages whose page DV_PIN_PAGE is held. */
 #include "daxverify.h"
 
+#include "action.h"
+
 /* clang-format off */
 const struct dv_action dv_truncate_zero = {"ftruncate to 0", DV_ACT_TRUNCATE, 0, 0};
 const struct dv_action dv_truncate_shrink = {"ftruncate to 4 pages", DV_ACT_TRUNCATE, 4, 0};

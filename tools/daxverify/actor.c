@@ -2,6 +2,9 @@
 /* The actor: a process that makes the one call which may hang, and who watches it. */
 #include "daxverify.h"
 
+#include "action.h"
+#include "actor.h"
+
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>

@@ -7,6 +7,10 @@
  */
 #include "daxverify.h"
 
+#include "action.h"
+#include "actor.h"
+#include "file.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>

@@ -2,6 +2,9 @@
 /* A file of which one page is watched: what the scenarios on counts have in common. */
 #include "daxverify.h"
 
+#include "file.h"
+#include "rig.h"
+
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>

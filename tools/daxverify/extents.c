@@ -2,6 +2,8 @@
 /* Where the pages of a file lie on the device, and which of them another file has got. */
 #include "daxverify.h"
 
+#include "file.h"
+
 #include <fcntl.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>

@@ -2,6 +2,8 @@
 /* What this run is about: kernel, file system, device. */
 #include "daxverify.h"
 
+#include "file.h"
+
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>

@@ -5,6 +5,8 @@
  */
 #include "daxverify.h"
 
+#include "file.h"
+
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdlib.h>

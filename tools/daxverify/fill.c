@@ -6,6 +6,8 @@
  */
 #include "daxverify.h"
 
+#include "file.h"
+
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,6 +2,8 @@
 /* What all ways to hold a page share: the grip's life, and a thread that is in a call. */
 #include "daxverify.h"
 
+#include "file.h"
+
 #include <pthread.h>
 #include <stdarg.h>
 #include <string.h>

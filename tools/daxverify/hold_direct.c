@@ -5,6 +5,8 @@
  */
 #include "daxverify.h"
 
+#include "file.h"
+
 #include <liburing.h>
 #include <string.h>
 #include <unistd.h>

@@ -9,6 +9,8 @@
  */
 #include "daxverify.h"
 
+#include "file.h"
+
 #include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>

@@ -2,6 +2,8 @@
 /* Buffers registered with an io_uring: held for as long as the ring has them. */
 #include "daxverify.h"
 
+#include "file.h"
+
 #include <liburing.h>
 #include <sys/mman.h>
 #include <unistd.h>

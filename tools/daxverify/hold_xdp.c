@@ -2,6 +2,8 @@
 /* The memory of an AF_XDP socket (its umem). */
 #include "daxverify.h"
 
+#include "file.h"
+
 #include <linux/if_xdp.h>
 #include <string.h>
 #include <sys/socket.h>

@@ -5,6 +5,9 @@
  */
 #include "daxverify.h"
 
+#include "file.h"
+#include "rig.h"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>

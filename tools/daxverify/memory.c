@@ -2,7 +2,9 @@
 /* Memory of each kind: where it comes from. All of it goes with the process. */
 #include "daxverify.h"
 
+#include "file.h"
 #include "memory.h"
+#include "rig.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>

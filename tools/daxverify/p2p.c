@@ -2,6 +2,7 @@
 /* Finding such memory, mapping it, and how much of it is in use. */
 #include "daxverify.h"
 
+#include "file.h"
 #include "p2p.h"
 
 #include <fcntl.h>

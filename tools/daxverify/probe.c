@@ -2,7 +2,10 @@
 /* Which needs are met here: found by trying. A "no" says what would make it a "yes". */
 #include "daxverify.h"
 
+#include "action.h"
+#include "file.h"
 #include "memory.h"
+#include "rig.h"
 
 #include <liburing.h>
 #include <linux/capability.h>

@@ -2,6 +2,7 @@
 /* The report as JSON: everything that the KTAP lines say, and what they leave out. */
 #include "daxverify.h"
 
+#include "action.h"
 #include "pins.h"
 
 #include <json.h>

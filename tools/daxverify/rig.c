@@ -2,6 +2,11 @@
 /* A file, a pin on some of its pages in one of the states, and an action on the file. */
 #include "daxverify.h"
 
+#include "action.h"
+#include "actor.h"
+#include "file.h"
+#include "rig.h"
+
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>

@@ -2,6 +2,10 @@
 /* The counts of the pages that a rig holds: while they are held, and when nobody does. */
 #include "daxverify.h"
 
+#include "action.h"
+#include "actor.h"
+#include "rig.h"
+
 #include <string.h>
 
 /* How many processes have the pages mapped in each state, once they are pinned. */

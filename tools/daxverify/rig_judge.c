@@ -2,6 +2,11 @@
 /* The oracles on a rig: time and state, content of what was held, content of the file. */
 #include "daxverify.h"
 
+#include "action.h"
+#include "actor.h"
+#include "file.h"
+#include "rig.h"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>

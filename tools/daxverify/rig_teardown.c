@@ -2,6 +2,10 @@
 /* A device's driver goes while its memory is in use. */
 #include "daxverify.h"
 
+#include "action.h"
+#include "actor.h"
+#include "file.h"
+
 #include <setjmp.h>
 #include <signal.h>
 #include <stdlib.h>

@@ -2,6 +2,9 @@
 /* Runs scenarios one after the other, each in a child with a limit. */
 #include "daxverify.h"
 
+#include "action.h"
+#include "actor.h"
+#include "file.h"
 #include "pins.h"
 
 #include <fcntl.h>

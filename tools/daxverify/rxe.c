@@ -2,6 +2,8 @@
 /* An RDMA device over the loopback network device, made and taken away by netlink. */
 #include "daxverify.h"
 
+#include "file.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/netlink.h>

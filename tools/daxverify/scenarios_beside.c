@@ -3,6 +3,10 @@
  * who has not. */
 #include "daxverify.h"
 
+#include "action.h"
+#include "actor.h"
+#include "rig.h"
+
 #include <string.h>
 
 #define BEHIND(what)                                                                     \

@@ -2,6 +2,10 @@
 /* The same calls by io_uring, and cancelled while they wait. */
 #include "daxverify.h"
 
+#include "action.h"
+#include "actor.h"
+#include "rig.h"
+
 #include <signal.h>
 #include <string.h>
 

@@ -6,6 +6,10 @@
  */
 #include "daxverify.h"
 
+#include "actor.h"
+#include "file.h"
+#include "rig.h"
+
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <signal.h>

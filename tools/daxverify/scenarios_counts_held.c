@@ -2,6 +2,10 @@
 /* What references do to the counts of a page: each is counted, and given back once. */
 #include "daxverify.h"
 
+#include "actor.h"
+#include "file.h"
+#include "rig.h"
+
 #include <fcntl.h>
 #include <liburing.h>
 #include <signal.h>

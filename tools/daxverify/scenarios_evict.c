@@ -5,6 +5,10 @@
  */
 #include "daxverify.h"
 
+#include "action.h"
+#include "actor.h"
+#include "rig.h"
+
 #include <string.h>
 #include <sys/stat.h>
 

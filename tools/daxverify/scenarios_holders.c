@@ -5,6 +5,8 @@
  */
 #include "daxverify.h"
 
+#include "action.h"
+
 /*
  * A device that writes to a page which was freed under it (unmapped-busy-page) writes to
  * whoever has the block by then: only where nobody else has files.

@@ -3,6 +3,8 @@
  */
 #include "daxverify.h"
 
+#include "action.h"
+
 #define NEEDS	 (DV_NEED_DAX | DV_NEED_HUGE)
 #define PIPE	 "a page of the 2 MiB vmspliced into a pipe"
 #define UNMAPPED PIPE ", then unmapped"

@@ -2,6 +2,8 @@
 /* MAP_SYNC: given where it can be kept, refused where it can not. */
 #include "daxverify.h"
 
+#include "file.h"
+
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>

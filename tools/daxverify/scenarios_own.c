@@ -3,6 +3,10 @@
  * up. */
 #include "daxverify.h"
 
+#include "action.h"
+#include "actor.h"
+#include "file.h"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>

@@ -6,6 +6,9 @@
  */
 #include "daxverify.h"
 
+#include "action.h"
+#include "actor.h"
+#include "file.h"
 #include "p2p.h"
 #include "pins.h"
 

@@ -2,6 +2,11 @@
 /* Pins on pages that are still mapped, and the calls that must wait for them. */
 #include "daxverify.h"
 
+#include "action.h"
+#include "actor.h"
+#include "file.h"
+#include "rig.h"
+
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>

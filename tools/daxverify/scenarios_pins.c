@@ -5,6 +5,9 @@
  */
 #include "daxverify.h"
 
+#include "action.h"
+#include "actor.h"
+#include "file.h"
 #include "pins.h"
 
 #include <fcntl.h>

@@ -2,6 +2,9 @@
 /* A page of a DAX file fails. It stays poisoned, so this wants a machine of its own. */
 #include "daxverify.h"
 
+#include "actor.h"
+#include "file.h"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>

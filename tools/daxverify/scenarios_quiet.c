@@ -3,6 +3,11 @@
  */
 #include "daxverify.h"
 
+#include "action.h"
+#include "actor.h"
+#include "file.h"
+#include "rig.h"
+
 #include <string.h>
 
 #define PIPE	 "a page of the file vmspliced into a pipe"

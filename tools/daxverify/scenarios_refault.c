@@ -3,6 +3,11 @@
  * it. */
 #include "daxverify.h"
 
+#include "action.h"
+#include "actor.h"
+#include "file.h"
+#include "rig.h"
+
 #include <string.h>
 #include <sys/stat.h>
 

@@ -5,7 +5,9 @@
  */
 #include "daxverify.h"
 
+#include "file.h"
 #include "pins.h"
+#include "rig.h"
 
 #include <fcntl.h>
 #include <string.h>

@@ -5,6 +5,11 @@
  */
 #include "daxverify.h"
 
+#include "action.h"
+#include "actor.h"
+#include "file.h"
+#include "rig.h"
+
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <signal.h>

@@ -2,6 +2,10 @@
 /* A signal comes while a truncate or punch waits for a pinned page. */
 #include "daxverify.h"
 
+#include "action.h"
+#include "actor.h"
+#include "rig.h"
+
 #include <signal.h>
 #include <string.h>
 

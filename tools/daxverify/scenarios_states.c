@@ -5,6 +5,8 @@
  */
 #include "daxverify.h"
 
+#include "action.h"
+
 #define PIPE	  "a page of the file vmspliced into a pipe"
 #define NEEDS	  (DV_NEED_DAX)
 #define BY_PUNCH  (DV_NEED_DAX | DV_NEED_PUNCH)

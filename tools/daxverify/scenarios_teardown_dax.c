@@ -3,7 +3,11 @@
  */
 #include "daxverify.h"
 
+#include "action.h"
+#include "actor.h"
+#include "file.h"
 #include "memory.h"
+#include "rig.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

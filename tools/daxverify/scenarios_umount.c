@@ -2,6 +2,10 @@
 /* The whole file system goes, or becomes read-only, while something of it is in use. */
 #include "daxverify.h"
 
+#include "action.h"
+#include "actor.h"
+#include "rig.h"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>

@@ -3,7 +3,9 @@
  */
 #include "daxverify.h"
 
+#include "file.h"
 #include "pins.h"
+#include "rig.h"
 
 #include <fcntl.h>
 #include <liburing.h>

@@ -5,6 +5,10 @@
  */
 #include "daxverify.h"
 
+#include "action.h"
+#include "actor.h"
+#include "file.h"
+#include "rig.h"
 #include "view.h"
 
 #include <fcntl.h>

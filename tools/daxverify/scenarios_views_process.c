@@ -5,6 +5,7 @@
  */
 #include "daxverify.h"
 
+#include "file.h"
 #include "view.h"
 
 #include <fcntl.h>

@@ -6,6 +6,9 @@
  */
 #include "daxverify.h"
 
+#include "actor.h"
+#include "file.h"
+#include "rig.h"
 #include "view.h"
 
 #include <fcntl.h>

@@ -3,6 +3,8 @@
  */
 #include "daxverify.h"
 
+#include "file.h"
+
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>

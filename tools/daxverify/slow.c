@@ -6,6 +6,8 @@
  */
 #include "daxverify.h"
 
+#include "file.h"
+
 #include <fcntl.h>
 #include <linux/dm-ioctl.h>
 #include <stdlib.h>

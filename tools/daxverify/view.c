@@ -2,6 +2,7 @@
 /* What a process can see of its own mappings. See view.h. */
 #include "daxverify.h"
 
+#include "file.h"
 #include "view.h"
 
 #include <fcntl.h>

@@ -6,6 +6,7 @@
  */
 #include "daxverify.h"
 
+#include "file.h"
 #include "view.h"
 
 #include <string.h>

@@ -2,6 +2,9 @@
 /* Where a task is: its state, and the kernel function that it sleeps in. */
 #include "daxverify.h"
 
+#include "actor.h"
+#include "file.h"
+
 #include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
