@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* All scenarios, in the order in which they run: cheap ones first, umount last. */
+/*
+ * All scenarios, in the order in which they run: cheap ones first. What exchanges and
+ * shares blocks comes late: where it is a kernel's defect that a page keeps its old
+ * owner, whoever gets the block next is warned about.
+ */
 #include "daxverify.h"
 
 unsigned dv_scenarios_all(const struct dv_scenario *out[DV_SCENARIOS_MAX])
@@ -10,11 +14,11 @@ unsigned dv_scenarios_all(const struct dv_scenario *out[DV_SCENARIOS_MAX])
 		&dv_group_views_process, &dv_group_views_written, &dv_group_pin,
 		&dv_group_states,	 &dv_group_huge,	  &dv_group_beside,
 		&dv_group_cancel,	 &dv_group_quiet,	  &dv_group_signal,
-		&dv_group_refault,	 &dv_group_shared,	  &dv_group_clone,
-		&dv_group_own,		 &dv_group_evict,	  &dv_group_leak,
-		&dv_group_poison,	 &dv_group_pins,	  &dv_group_several,
-		&dv_group_holders,	 &dv_group_p2pdma,	  &dv_group_umount,
-		&dv_group_teardown_dax,	 &dv_group_teardown,
+		&dv_group_refault,	 &dv_group_own,		  &dv_group_evict,
+		&dv_group_leak,		 &dv_group_poison,	  &dv_group_pins,
+		&dv_group_several,	 &dv_group_holders,	  &dv_group_p2pdma,
+		&dv_group_umount,	 &dv_group_teardown_dax,  &dv_group_shared,
+		&dv_group_clone,	 &dv_group_teardown,
 	};
 	unsigned g, i, n = 0;
 

@@ -37,8 +37,10 @@ static enum dv_verdict run_mapped(struct dv_ctx *c)
 
 	v = dv_rig_build(c, &r, DV_FILE_PAGES, &dv_one_page);
 	/* Sabotage: nobody uses it. */
-	if (v == DV_OK && dv_sabotaged(c, DV_SAB_KEEP_PIN))
+	if (v == DV_OK && dv_sabotaged(c, DV_SAB_KEEP_PIN)) {
 		kill(r.holder.pid, SIGKILL);
+		dv_child_wait(r.holder.pid, DV_LIMIT_MS, NULL);
+	}
 	if (v == DV_OK)
 		v = dv_rig_act(c, &r, c->sc->action, DV_HANDLER_NONE);
 	if (v != DV_OK)
