@@ -730,6 +730,26 @@ class FakeLab:
         return result
 
 
+class LogOfADeath(Case):
+    OOPS = """[    1.0] mounted
+[    2.0] BUG: unable to handle page fault for address: ffffea000420a548
+[    2.0] PGD 7ffa0067 P4D 7ffa0067 PUD 7ff9f067 PMD 0
+[    2.0] Oops: 0000 [#1] PREEMPT SMP NOPTI
+[    2.0] RIP: 0010:unpin_user_pages+0x2b/0x120
+[    2.0] Code: 1f 44 00 00 48 81 fe 00
+""" + "".join("[    2.0] R%sX: 0000 RBX: 0001\n" % x for x in "ABCD" * 6) + """[    2.1] Call Trace:
+[    2.1]  process_vm_rw_core
+"""
+
+    def test_has_the_trace_and_no_registers(self):
+        result = guest.Result(guest.Job(FakeKernel))
+        result.outcome, result.console = guest.PANIC, self.OOPS.encode()
+        lines = result.log_tail()
+        self.assertIn("BUG: ", lines[0])
+        self.assertIn("process_vm_rw_core", lines[-1])
+        self.assertFalse([line for line in lines if "RAX" in line or "Code:" in line])
+
+
 class Matrix(Case):
     NAMES = ("a", "b", "c", "d")
 

@@ -20,6 +20,8 @@ POWER_CUT = "power cut"
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL)
 _PANIC = re.compile(rb"Kernel panic - not syncing[^\r\n]*")
 _BLOCKED = re.compile(r"sysrq: Show Blocked State")
+# Of an oops: what a reader of its call trace can do without.
+_REGISTERS = re.compile(r"\b(R[A-D]X|RSP|RBP|R1[03]|FS|CS|CR2|DR[03]|PKRU|Code|PGD): ?|\bPGD ")
 _DEATH = re.compile(r"BUG: |Oops|general protection fault|kernel BUG|Kernel panic")
 
 
@@ -77,6 +79,8 @@ class Result:
             else self.dmesg
         lines = text.decode(errors="replace").replace("\r", "").splitlines()
         where = _BLOCKED if blocked else {PANIC: _DEATH, LIMIT: _BLOCKED}.get(self.outcome)
+        if self.outcome == PANIC:
+            lines = [line for line in lines if not _REGISTERS.search(line)]
         begins = [at for at, line in enumerate(lines) if where and where.search(line)]
         if begins:
             return lines[begins[0]:begins[0] + TAIL_LINES]
