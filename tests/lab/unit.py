@@ -839,11 +839,17 @@ class Matrix(Case):
 class Crash(Case):
     """QEMU's own crash at boot is tried once more; nothing else is."""
 
-    def outcomes(self, *deaths):
+    PATCHING = b"Oops: general protection fault\nRIP: 0010:do_sync_core+0x28/0x30\n" \
+        b"Kernel panic - not syncing: Fatal exception\n"
+
+    def outcomes(self, *deaths, console=b"", accel="tcg"):
         started = []
 
         class Once(guest.Guest):
             folder = Path("/nonexistent")
+
+            def _console_bytes(self):
+                return console
 
             def run(self, _watcher):
                 started.append(self.result)
@@ -855,12 +861,22 @@ class Crash(Case):
                 contextlib.redirect_stderr(io.StringIO()):
             running_lab = lab.Lab.__new__(lab.Lab)
             running_lab.cache = self.cache
-            result = running_lab.run(guest.Job(FakeKernel), "tcg")
+            result = running_lab.run(guest.Job(FakeKernel), accel)
         self.assertIs(result, started[-1])
         return [result.outcome for result in started]
 
     def test_crash_at_boot_is_tried_again(self):
         self.assertEqual(len(self.outcomes((-11, "boot"), (0, "command"))), 2)
+
+    def test_panic_of_patching_is_tried_again_when_emulated(self):
+        self.assertEqual(self.outcomes((0, "boot"), (0, "boot"), console=self.PATCHING),
+                         [guest.PANIC] * 2)
+
+    def test_other_panics_are_results(self):
+        other = self.PATCHING.replace(b"do_sync_core", b"dax_insert_entry")
+        self.assertEqual(len(self.outcomes((0, "boot"), console=other)), 1)
+        self.assertEqual(len(self.outcomes((0, "command"), console=self.PATCHING)), 1)
+        self.assertEqual(len(self.outcomes((0, "boot"), console=self.PATCHING, accel="kvm")), 1)
 
     def test_only_once(self):
         self.assertEqual(self.outcomes((-11, "boot"), (-11, "boot")), [guest.KILLED] * 2)

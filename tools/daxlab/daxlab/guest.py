@@ -20,6 +20,9 @@ POWER_CUT = "power cut"
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL)
 _PANIC = re.compile(rb"Kernel panic - not syncing[^\r\n]*")
 _BLOCKED = re.compile(r"sysrq: Show Blocked State")
+# Emulated processors lose their way in code that the kernel rewrites while it boots.
+_EMULATED = re.compile(rb"RIP: 0010:(?:do_sync_core|text_poke\w*|poke_int3_handler)\+")
+_EARLY = ("boot", "namespace", "mkfs", "mount")
 # Of an oops: what a reader of its call trace can do without.
 _REGISTERS = re.compile(r"\b(R[A-D]X|RSP|RBP|R1[03]|FS|CS|CR2|DR[03]|PKRU|Code|PGD): ?|\bPGD ")
 _DEATH = re.compile(r"BUG: |Oops|general protection fault|kernel BUG|Kernel panic")
@@ -249,11 +252,13 @@ class Guest:
         if panic:
             self.result.outcome = PANIC
             self.result.reason = panic.group(0).decode(errors="replace")
+            self.result.emulator_crashed = self.accel == "tcg" and \
+                self.result.stage in _EARLY and bool(_EMULATED.search(console))
         elif status < 0:
             self.result.outcome = KILLED
             self.result.reason = "QEMU was ended by signal %d" % -status
             self.result.emulator_crashed = -status in _CRASHES and \
-                self.result.stage in ("boot", "namespace", "mkfs", "mount")
+                self.result.stage in _EARLY
         elif status > 0:
             self.result.outcome = KILLED
             self.result.reason = "QEMU failed: " + self._qemu_complaint()

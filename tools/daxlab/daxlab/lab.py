@@ -31,8 +31,9 @@ class Lab:
     def run(self, job, how, watcher=None):
         """Runs a guest; once more, and says so, if QEMU itself crashed while it booted.
 
-        Seen about once in fifty boots under TCG. Nothing of the command has run then, so
-        nothing that it could have found is hidden; a kernel that panics is not run again.
+        Seen about once in fifty boots under TCG, and less often as the panic of a kernel that
+        patches its own code while it boots. Nothing of the command has run then, so nothing
+        that it could have found is hidden; a kernel that panics otherwise is not run again.
         """
         media_is_new = job.media and not job.media.exists()
         result = guest.Guest(self.cache, how, job).run(watcher)
