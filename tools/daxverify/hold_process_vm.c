@@ -7,6 +7,7 @@
 #include "daxverify.h"
 
 #include "file.h"
+#include "userfault.h"
 
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
@@ -36,10 +37,11 @@ static int open_window(struct dv_grip *g)
 	close(fd);
 	fd = dv_fd_can_borrow();
 	if (fd)
-		return dv_grip_lacks(g, fd,
-				     "nobody else could let it go: pidfd_getfd(2) is refused: "
-				     "%s",
-				     strerror(-fd));
+		return dv_grip_lacks(
+			g, fd,
+			"nobody else could let it go: pidfd_getfd(2) is refused: "
+			"%s",
+			strerror(-fd));
 	g->window = mmap(NULL, WINDOW_BYTES, PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	return g->window == MAP_FAILED ? dv_grip_lacks(g, -ENOMEM, "out of memory") : 0;
@@ -53,15 +55,12 @@ static void close_window(struct dv_grip *g)
 
 static int watch_window(struct dv_grip *g)
 {
-	struct uffdio_api api = {.api = UFFD_API};
-	struct uffdio_register reg = {
-		.range = {.start = (uintptr_t)g->window, .len = WINDOW_BYTES},
-		.mode = UFFDIO_REGISTER_MODE_MISSING};
+	int fd = dv_userfault_open(g->window, WINDOW_BYTES, UFFDIO_REGISTER_MODE_MISSING,
+				   0);
 
-	g->uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	if (g->uffd < 0 || ioctl(g->uffd, UFFDIO_API, &api) ||
-	    ioctl(g->uffd, UFFDIO_REGISTER, &reg))
-		return -errno;
+	if (fd < 0)
+		return fd;
+	g->uffd = fd;
 	return 0;
 }
 

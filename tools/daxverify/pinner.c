@@ -7,47 +7,25 @@
 #include "daxverify.h"
 
 #include "file.h"
+#include "userfault.h"
 
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #define START_MS 10000
-
-/* A userfaultfd over a range, which no page is in yet. */
-static int guard(void *p, size_t len)
-{
-	struct uffdio_api api = {.api = UFFD_API};
-	struct uffdio_register reg = {
-		.range = {.start = (uintptr_t)p, .len = len},
-		.mode = UFFDIO_REGISTER_MODE_MISSING,
-	};
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	if (ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg)) {
-		close(fd);
-		return -errno;
-	}
-	return fd;
-}
 
 /* In the child: tell which descriptor the gate is, and read through it. */
 static void pinner_main(const struct dv_pinner *p, const void *addr, int tell)
 {
 	struct iovec local = {.iov_base = p->into, .iov_len = p->len};
 	struct iovec remote = {.iov_base = (void *)addr, .iov_len = p->len};
-	int gate = guard(p->into, p->len);
+	int gate = dv_userfault_open(p->into, p->len, UFFDIO_REGISTER_MODE_MISSING, 0);
 
 	if (write(tell, &gate, sizeof(gate)) != (ssize_t)sizeof(gate) || gate < 0)
 		_exit(1);

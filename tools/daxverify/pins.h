@@ -13,8 +13,6 @@ struct dv_cell {
 	int refuse[2];
 };
 
-/* VmPin of this process, in kB: what it has registered for long. */
-long dv_pins_counted(void);
 /* A truncate of the file ends at once: nothing holds a page of it. Truncates it. */
 enum dv_verdict dv_pins_judge_free(struct dv_ctx *c, const char *path, const char *name);
 const char *dv_pins_answer(int ret);

@@ -202,6 +202,14 @@ bool dv_rig_held(struct dv_ctx *c, const struct dv_rig *r)
 	       c->grip->by->held(c->grip);
 }
 
+enum dv_verdict dv_rig_begin(struct dv_ctx *c, struct dv_rig *r,
+			     const struct dv_action *action, enum dv_handler handler)
+{
+	enum dv_verdict v = dv_rig_build(c, r, DV_FILE_PAGES, &dv_one_page);
+
+	return v == DV_OK ? dv_rig_act(c, r, action, handler) : v;
+}
+
 /* Let the pages go, keeping what they showed. */
 int dv_rig_release(struct dv_ctx *c, struct dv_rig *r)
 {

@@ -70,6 +70,9 @@ enum dv_verdict dv_rig_build(struct dv_ctx *c, struct dv_rig *r, unsigned npages
 			     const struct dv_span *span);
 enum dv_verdict dv_rig_act(struct dv_ctx *c, struct dv_rig *r,
 			   const struct dv_action *action, enum dv_handler handler);
+/* Both, with one page of a small file. */
+enum dv_verdict dv_rig_begin(struct dv_ctx *c, struct dv_rig *r,
+			     const struct dv_action *action, enum dv_handler handler);
 int dv_rig_release(struct dv_ctx *c, struct dv_rig *r);
 bool dv_rig_held(struct dv_ctx *c, const struct dv_rig *r);
 /* What is pinned is the zero page, which is everybody's. */

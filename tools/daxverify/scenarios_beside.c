@@ -112,9 +112,7 @@ static enum dv_verdict run_beside(struct dv_ctx *c)
 	enum dv_verdict v;
 	struct dv_rig r;
 
-	v = dv_rig_build(c, &r, DV_FILE_PAGES, &dv_one_page);
-	if (v == DV_OK)
-		v = dv_rig_act(c, &r, waiter(c), DV_HANDLER_NONE);
+	v = dv_rig_begin(c, &r, waiter(c), DV_HANDLER_NONE);
 	if (v != DV_OK)
 		return v;
 	dv_rig_judge_wait(c, &r);

@@ -23,9 +23,7 @@ static enum dv_verdict run_cancel(struct dv_ctx *c)
 	struct dv_rig r;
 	int ret;
 
-	v = dv_rig_build(c, &r, DV_FILE_PAGES, &dv_one_page);
-	if (v == DV_OK)
-		v = dv_rig_act(c, &r, c->sc->action, DV_HANDLER_PLAIN);
+	v = dv_rig_begin(c, &r, c->sc->action, DV_HANDLER_PLAIN);
 	if (v != DV_OK)
 		return v;
 	dv_rig_judge_wait(c, &r);

@@ -31,9 +31,7 @@ static enum dv_verdict run_last_put(struct dv_ctx *c)
 	struct dv_rig r;
 	enum dv_verdict v;
 
-	v = dv_rig_build(c, &r, DV_FILE_PAGES, &dv_one_page);
-	if (v == DV_OK)
-		v = dv_rig_act(c, &r, c->sc->action, DV_HANDLER_NONE);
+	v = dv_rig_begin(c, &r, c->sc->action, DV_HANDLER_NONE);
 	if (v != DV_OK)
 		return v;
 	dv_rig_judge_wait(c, &r);
@@ -56,9 +54,7 @@ static enum dv_verdict run_umount(struct dv_ctx *c)
 	enum dv_verdict v;
 	int ret;
 
-	v = dv_rig_build(c, &r, DV_FILE_PAGES, &dv_one_page);
-	if (v == DV_OK)
-		v = dv_rig_act(c, &r, c->sc->action, DV_HANDLER_NONE);
+	v = dv_rig_begin(c, &r, c->sc->action, DV_HANDLER_NONE);
 	if (v != DV_OK)
 		return v;
 	if (r.seen == DV_SEEN_DONE && r.actor.shm->ret < 0)

@@ -92,6 +92,14 @@ static unsigned stored_pages_in(const struct flushed *f)
 	return (unsigned)__builtin_popcountll(f->pages & ((1 << STORE_PAGES) - 1));
 }
 
+static void judge_flush(struct dv_ctx *c, const struct flushed *f)
+{
+	dv_oracle(c, stored_pages_in(f) == STORE_PAGES, DV_SYM_UNFLUSHED, "flush",
+		  "both stored pages are flushed",
+		  "%u of %d (%u dax_writeback_one events)", stored_pages_in(f),
+		  STORE_PAGES, f->events);
+}
+
 static enum dv_verdict run_flush(struct dv_ctx *c)
 {
 	struct flushed control = {0}, f = {0};
@@ -112,10 +120,7 @@ static enum dv_verdict run_flush(struct dv_ctx *c)
 	} else {
 		f = control;
 	}
-	dv_oracle(c, stored_pages_in(&f) == STORE_PAGES, DV_SYM_UNFLUSHED, "flush",
-		  "both stored pages are flushed",
-		  "%u of %d (%u dax_writeback_one events)", stored_pages_in(&f),
-		  STORE_PAGES, f.events);
+	judge_flush(c, &f);
 	return DV_OK;
 }
 
@@ -175,10 +180,7 @@ static enum dv_verdict run_cut_short(struct dv_ctx *c)
 	if (ret)
 		return dv_broken(c, "cannot watch the flushes of a file: %s",
 				 strerror(-ret));
-	dv_oracle(c, stored_pages_in(&f) == STORE_PAGES, DV_SYM_UNFLUSHED, "flush",
-		  "both stored pages are flushed",
-		  "%u of %d (%u dax_writeback_one events)", stored_pages_in(&f),
-		  STORE_PAGES, f.events);
+	judge_flush(c, &f);
 	return DV_OK;
 }
 
@@ -211,10 +213,7 @@ static enum dv_verdict run_waited(struct dv_ctx *c)
 	if (ret)
 		return dv_broken(c, "cannot watch the flushes of a file: %s",
 				 strerror(-ret));
-	dv_oracle(c, stored_pages_in(&f) == STORE_PAGES, DV_SYM_UNFLUSHED, "flush",
-		  "both stored pages are flushed",
-		  "%u of %d (%u dax_writeback_one events)", stored_pages_in(&f),
-		  STORE_PAGES, f.events);
+	judge_flush(c, &f);
 	return DV_OK;
 }
 

@@ -9,25 +9,13 @@
 #include "actor.h"
 #include "file.h"
 #include "pins.h"
+#include "view.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
-
-long dv_pins_counted(void)
-{
-	FILE *f = fopen("/proc/self/status", "re");
-	char line[256];
-	long kb = -1;
-
-	while (f && kb < 0 && fgets(line, sizeof(line), f))
-		sscanf(line, "VmPin: %ld", &kb);
-	if (f)
-		fclose(f);
-	return kb;
-}
 
 const char *dv_pins_answer(int ret)
 {
@@ -100,7 +88,7 @@ static void judge_hold(struct dv_ctx *c, long before)
 		dv_oracle(c, held, DV_SYM_NONE, "held", "the page is held", "it is %s %s",
 			  held ? "in" : "not in", by->place);
 	if (by->counted)
-		judge_count(c, before, dv_pins_counted(), true);
+		judge_count(c, before, dv_view_status("VmPin"), true);
 }
 
 static enum dv_verdict use(struct dv_ctx *c, char *page, long before)
@@ -138,8 +126,9 @@ static enum dv_verdict run_cell(struct dv_ctx *c)
 	v = dv_memory_open(c, kind, &m);
 	if (v != DV_OK)
 		return v;
-	before = dv_pins_counted();
-	iov = (struct iovec){dv_sabotaged(c, DV_SAB_NO_PIN) ? dv_page_copy(m.addr) : m.addr,
+	before = dv_view_status("VmPin");
+	iov = (struct iovec){dv_sabotaged(c, DV_SAB_NO_PIN) ? dv_page_copy(m.addr)
+							    : m.addr,
 			     dv_page_size()};
 	c->grip->file = m.fd;
 	ret = dv_grip_hold(c->grip, &iov, 1);
@@ -156,7 +145,7 @@ static enum dv_verdict run_cell(struct dv_ctx *c)
 	else if (dv_sabotaged(c, DV_SAB_KEEP_PIN) && vmsplice(c->pipe_w, &iov, 1, 0) < 0)
 		return dv_broken(c, "cannot vmsplice: %s", strerror(errno));
 	if (v == DV_OK && c->grip->by->counted)
-		judge_count(c, before, dv_pins_counted(), false);
+		judge_count(c, before, dv_view_status("VmPin"), false);
 	return v == DV_OK && kind == DV_MEM_FSDAX
 		       ? dv_pins_judge_free(c, m.path, "afterwards")
 		       : v;

@@ -19,9 +19,7 @@ static enum dv_verdict run_quiet(struct dv_ctx *c)
 	enum dv_verdict v;
 	struct dv_rig r;
 
-	v = dv_rig_build(c, &r, DV_FILE_PAGES, &dv_one_page);
-	if (v == DV_OK)
-		v = dv_rig_act(c, &r, c->sc->action, DV_HANDLER_NONE);
+	v = dv_rig_begin(c, &r, c->sc->action, DV_HANDLER_NONE);
 	if (v != DV_OK)
 		return v;
 	dv_rig_judge_pass(c, &r);
@@ -49,9 +47,7 @@ static enum dv_verdict run_write(struct dv_ctx *c)
 	struct dv_rig r;
 	bool shown;
 
-	v = dv_rig_build(c, &r, DV_FILE_PAGES, &dv_one_page);
-	if (v == DV_OK)
-		v = dv_rig_act(c, &r, c->sc->action, DV_HANDLER_NONE);
+	v = dv_rig_begin(c, &r, c->sc->action, DV_HANDLER_NONE);
 	if (v != DV_OK)
 		return v;
 	dv_rig_judge_pass(c, &r);

@@ -7,6 +7,7 @@
 
 #include "file.h"
 #include "pins.h"
+#include "view.h"
 #include "rig.h"
 
 #include <fcntl.h>
@@ -108,11 +109,11 @@ static enum dv_verdict run_several(struct dv_ctx *c)
 
 	if (v != DV_OK)
 		return v;
-	before = dv_pins_counted();
+	before = dv_view_status("VmPin");
 	ret = hold_both(c, &b);
 	if (c->grip->why[0])
 		return dv_broken(c, "%s", c->grip->why);
-	now = dv_pins_counted();
+	now = dv_view_status("VmPin");
 	dv_oracle(c, ret == -EOPNOTSUPP || ret == -EFAULT || ret == -ENOMEM, DV_SYM_NONE,
 		  "register", "refused as a whole", "%s", dv_pins_answer(ret));
 	both = (struct iovec){b.pages, 2 * dv_page_size()};

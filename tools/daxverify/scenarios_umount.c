@@ -70,9 +70,7 @@ static enum dv_verdict run_remount(struct dv_ctx *c)
 	enum dv_verdict v;
 	struct dv_rig r;
 
-	v = dv_rig_build(c, &r, DV_FILE_PAGES, &dv_one_page);
-	if (v == DV_OK)
-		v = dv_rig_act(c, &r, &dv_truncate_shrink, DV_HANDLER_NONE);
+	v = dv_rig_begin(c, &r, &dv_truncate_shrink, DV_HANDLER_NONE);
 	if (v != DV_OK)
 		return v;
 	dv_rig_judge_wait(c, &r);
@@ -121,9 +119,7 @@ static enum dv_verdict run_detach(struct dv_ctx *c)
 	bool there, gone;
 	int ret;
 
-	v = dv_rig_build(c, &r, DV_FILE_PAGES, &dv_one_page);
-	if (v == DV_OK)
-		v = dv_rig_act(c, &r, c->sc->action, DV_HANDLER_NONE);
+	v = dv_rig_begin(c, &r, c->sc->action, DV_HANDLER_NONE);
 	if (v != DV_OK)
 		return v;
 	if (r.seen != DV_SEEN_DONE || r.actor.shm->ret < 0)

@@ -9,6 +9,7 @@
 #include "actor.h"
 #include "file.h"
 #include "rig.h"
+#include "userfault.h"
 #include "view.h"
 
 #include <fcntl.h>
@@ -165,19 +166,13 @@ static int protect(const struct dv_counted *t, int fd, bool huge)
  */
 static int watch_writes(const struct dv_counted *t, bool huge)
 {
-	struct uffdio_api api = {.api = UFFD_API,
-				 .features = UFFD_FEATURE_WP_ASYNC |
-					     UFFD_FEATURE_WP_UNPOPULATED};
-	struct uffdio_register reg = {.range = {(uintptr_t)t->map, t->len},
-				      .mode = UFFDIO_REGISTER_MODE_WP};
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC), ret = 0;
+	int fd = dv_userfault_open(t->map, t->len, UFFDIO_REGISTER_MODE_WP,
+				   UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED);
+	int ret;
 
 	if (fd < 0)
-		return -errno;
-	if (ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &reg))
-		ret = errno == EINVAL ? -ENOTTY : -errno;
-	else
-		ret = protect(t, fd, huge);
+		return fd == -EINVAL ? -ENOTTY : fd;
+	ret = protect(t, fd, huge);
 	if (ret)
 		close(fd);
 	return ret ? ret : fd;
