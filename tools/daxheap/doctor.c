@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* daxheap doctor PATH: finds out what the path is, and asks the parts in turn. */
+/* daxheap doctor: finds out what a path is, and asks the parts in turn. */
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -11,11 +11,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include "daxheap_cli.h"
 #include "doctor.h"
-
-#define EXIT_HINDERED 1
-#define EXIT_ERROR    2
 
 void doctor_unseen(struct doctor *doctor, const char *format, ...)
 {
@@ -110,38 +106,22 @@ static const char *look(struct doctor *doctor)
 	return wrong;
 }
 
-static int fail(const struct cli_args *args, const char *wrong)
+const char *doctor_examine(struct doctor *doctor, const char *path)
 {
-	if (args->json) {
-		struct json_object *top = json_object_new_object();
-
-		cli_add_string(top, "path", args->pool);
-		cli_add_string(top, "error", wrong);
-		cli_print_json(top);
-	}
-	fprintf(stderr, "daxheap: %s: %s\n", args->pool, wrong);
-	return EXIT_ERROR;
-}
-
-int cli_doctor(const struct cli_args *args)
-{
-	static struct doctor doctor;
 	const char *wrong;
 
-	doctor.path = args->pool;
-	doctor.page_size = (unsigned)sysconf(_SC_PAGESIZE);
-	doctor.pmem.numa_node = -1;
-	wrong = look(&doctor);
+	*doctor = (struct doctor){
+		.path = path,
+		.page_size = (unsigned)sysconf(_SC_PAGESIZE),
+		.pmem.numa_node = -1,
+	};
+	wrong = look(doctor);
 	if (wrong)
-		return fail(args, wrong);
-	if (doctor.kind != DOCTOR_DEVDAX)
-		doctor_look_at_block(&doctor);
-	doctor_look_at_pmem(&doctor);
-	doctor_try_all(&doctor);
-	doctor_judge(&doctor);
-	if (args->json)
-		doctor_print_json(&doctor);
-	else
-		doctor_print_text(&doctor);
-	return doctor_hindered(&doctor) ? EXIT_HINDERED : EXIT_SUCCESS;
+		return wrong;
+	if (doctor->kind != DOCTOR_DEVDAX)
+		doctor_look_at_block(doctor);
+	doctor_look_at_pmem(doctor);
+	doctor_try_all(doctor);
+	doctor_judge(doctor);
+	return NULL;
 }

@@ -3,7 +3,7 @@
  * daxheap doctor: what lies under a path, what was tried there, and what follows from it.
  *
  * Each part fills its own struct: doctor_fs.c, doctor_block.c and doctor_pmem.c look,
- * doctor_try.c and doctor_huge.c try, the judges (doctor_judge.h) conclude from all of it and
+ * doctor_try.c, doctor_huge.c and doctor_entry.c try, the judges (doctor_judge.h) conclude from all of it and
  * touch nothing, doctor_text.c and doctor_json.c tell.  What could not be seen is noted with the
  * reason, and an answer that depends on it is "unknown", never a guess.
  */
@@ -140,6 +140,9 @@ struct doctor {
 	unsigned unseen_count;
 };
 
+/* doctor.c: all of it, of one path.  NULL, or a sentence about what is wrong with the path. */
+const char *doctor_examine(struct doctor *doctor, const char *path);
+
 /* Notes what could not be seen, and why. */
 __attribute__((format(printf, 2, 3))) void doctor_unseen(struct doctor *doctor,
 							 const char *format, ...);
@@ -157,6 +160,12 @@ void doctor_look_at_pmem(struct doctor *doctor);
 /* doctor_try.c: MAP_SYNC, long-term pins, and by doctor_huge.c huge pages; on the path itself
  * where that changes nothing, else on a scratch file without a name. */
 void doctor_try_all(struct doctor *doctor);
+/* doctor_entry.c: whether the 2 MiB at @at, of which one page was faulted in, are mapped by one
+ * entry of the page table, as the open /proc/self/pagemap tells; -1: it can't be told.
+ * *@by_scan: whether PAGEMAP_SCAN told it, or is to be tried; without it, by whether all of its
+ * pages are there, so this must be asked before others of them are touched. */
+int doctor_is_huge(int pagemap, const void *at, bool *by_scan);
+
 /* Looks at the ranges of the open file into @huge.  @write: it may be written. */
 void doctor_try_huge(struct doctor *doctor, struct doctor_huge *huge, int fd, uint64_t size,
 		     bool write);

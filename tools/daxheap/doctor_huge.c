@@ -3,10 +3,8 @@
  * daxheap doctor: which ranges of a file are mapped by one huge entry of the page table.
  *
  * Each range is mapped at an address that is congruent with its offset, as the heap does it,
- * one page of it is faulted in, and then the page table is asked: PAGEMAP_SCAN says whether
- * the entry is a huge one.  Kernels before 6.7 don't have it: there /proc/self/pagemap says
- * whether all pages of the range came with the one.  Where a range did not become huge, FIEMAP
- * tells where it lies on the device.
+ * one page of it is faulted in, and then the page table is asked (doctor_entry.c).  Where a
+ * range did not become huge, FIEMAP tells where it lies on the device.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,23 +24,6 @@
 #define RANGES_MAX	512u
 #define RANGES_MAX_DISK 16u
 
-/* Linux 6.7; not in the headers of older systems. */
-#ifndef PAGEMAP_SCAN
-#define PAGE_IS_PRESENT (1 << 3)
-#define PAGE_IS_HUGE	(1 << 6)
-
-struct page_region {
-	__u64 start, end, categories;
-};
-
-struct pm_scan_arg {
-	__u64 size, flags, start, end, walk_end, vec, vec_len, max_pages, category_inverted,
-		category_mask, category_anyof_mask, return_mask;
-};
-
-#define PAGEMAP_SCAN _IOWR('f', 16, struct pm_scan_arg)
-#endif
-
 #ifndef MADV_POPULATE_READ
 #define MADV_POPULATE_READ  22
 #define MADV_POPULATE_WRITE 23
@@ -55,6 +36,7 @@ struct look {
 	char *window;		/* where each range is mapped in turn */
 	uint64_t step;		/* bytes of a range */
 	bool write;
+	bool by_scan;		/* PAGEMAP_SCAN told, or is to be tried */
 };
 
 /* --- where a range lies --- */
@@ -111,48 +93,10 @@ static enum doctor_range get_place(const struct look *look, uint64_t at)
 
 /* --- what it gets --- */
 
-/* 1, 0, or -1 where this kernel has no PAGEMAP_SCAN. */
-static int is_huge_by_scan(const struct look *look)
-{
-	struct page_region found[2];
-	struct pm_scan_arg arg = {
-		.size = sizeof(arg),
-		.start = (uintptr_t)look->window,
-		.end = (uintptr_t)look->window + DOCTOR_HUGE,
-		.vec = (uintptr_t)found,
-		.vec_len = 2,
-		.category_mask = PAGE_IS_PRESENT | PAGE_IS_HUGE,
-		.return_mask = PAGE_IS_PRESENT | PAGE_IS_HUGE,
-	};
-	int count = ioctl(look->pagemap, PAGEMAP_SCAN, &arg);
-
-	if (count < 0)
-		return -1;
-	return count == 1 && found[0].start == arg.start && found[0].end == arg.end;
-}
-
-/* One page was faulted in: if all are there, one entry maps them.  (Faulting around one page
- * takes 64 KiB.) */
-static int is_huge_by_pagemap(const struct look *look)
-{
-	uint64_t entries[512];
-	size_t page_size = look->doctor->page_size;
-	size_t count = DOCTOR_HUGE / page_size, bytes = count * sizeof(entries[0]);
-	off_t at = (off_t)((uintptr_t)look->window / page_size * sizeof(entries[0]));
-
-	if (bytes > sizeof(entries) || pread(look->pagemap, entries, bytes, at) != (ssize_t)bytes)
-		return -1;
-	for (size_t i = 0; i < count; i++)
-		if (!(entries[i] >> 63))
-			return 0;
-	return 1;
-}
-
 static enum doctor_range look_at_range(struct look *look, uint64_t at)
 {
 	int prot = look->write ? PROT_READ | PROT_WRITE : PROT_READ;
 	enum doctor_range place = get_place(look, at);
-	int answer = -1;
 
 	/* Reading what has no content shows nothing of it. */
 	if (!look->write && (place == DOCTOR_RANGE_HOLE || place == DOCTOR_RANGE_UNWRITTEN))
@@ -164,13 +108,7 @@ static enum doctor_range look_at_range(struct look *look, uint64_t at)
 	if (madvise(look->window, look->doctor->page_size,
 		    look->write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ))
 		return DOCTOR_RANGE_FAILED;
-	if (look->huge->how[0] == 'P')
-		answer = is_huge_by_scan(look);
-	if (answer < 0) {
-		look->huge->how = "/proc/self/pagemap";
-		answer = is_huge_by_pagemap(look);
-	}
-	if (answer > 0)
+	if (doctor_is_huge(look->pagemap, look->window, &look->by_scan) > 0)
 		return DOCTOR_RANGE_HUGE;
 	return place == DOCTOR_RANGE_UNWRITTEN ? DOCTOR_RANGE_SMALL : place;
 }
@@ -200,13 +138,13 @@ void doctor_try_huge(struct doctor *doctor, struct doctor_huge *huge, int fd, ui
 		     bool write)
 {
 	struct look look = {.doctor = doctor, .huge = huge, .fd = fd, .write = write,
-			    .step = DOCTOR_HUGE};
+			    .by_scan = true, .step = DOCTOR_HUGE};
 	bool dax = doctor->fs.dax || doctor->kind == DOCTOR_DEVDAX;
 	uint64_t most = dax || write ? RANGES_MAX : RANGES_MAX_DISK;
 
 	if (doctor->kind == DOCTOR_DEVDAX && doctor->pmem.align > DOCTOR_HUGE)
 		look.step = doctor->pmem.align;
-	*huge = (struct doctor_huge){.how = "PAGEMAP_SCAN", .ranges = size / look.step};
+	*huge = (struct doctor_huge){.ranges = size / look.step};
 	huge->thp_disabled = prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) > 0;
 	huge->congruent = chooses_congruent(fd, look.step);
 	look.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -226,5 +164,6 @@ void doctor_try_huge(struct doctor *doctor, struct doctor_huge *huge, int fd, ui
 		if (!huge->counts[got]++)
 			huge->first_at[got] = at;
 	}
+	huge->how = look.by_scan ? "PAGEMAP_SCAN" : "/proc/self/pagemap";
 	close(look.pagemap);
 }
