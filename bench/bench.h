@@ -16,6 +16,13 @@ struct options {
 	const char *peers;	/* the same */
 	unsigned rounds;
 	unsigned threads[8];	/* ends with 0 */
+	/* Of the verbs that measure latencies: */
+	unsigned ops;		/* of a round; 0: as many as the verb thinks right */
+	bool raw;		/* keep each value */
+	double threshold;	/* of compare, in per cent */
+	bool markdown;
+	const char *output;	/* of plot; NULL: standard output */
+	const char *against;	/* of plot: a parameter; NULL: distributions */
 };
 
 int bench_alloc(const struct options *options);
@@ -25,6 +32,8 @@ int bench_open(const struct options *options);
 int bench_space(const struct options *options);
 int bench_trim(const struct options *options);
 int bench_prepare(const struct options *options);
+int bench_fault(const struct options *options);
+int bench_compare(const struct options *options, const char *a, const char *b);
 int bench_loop(const struct options *options, const char *what, unsigned n);
 
 __attribute__((noreturn, format(printf, 1, 2)))
@@ -32,6 +41,9 @@ void die(const char *format, ...);
 
 /* Whether @name stands in @list, of names separated by commas; NULL is the list of all. */
 bool listed(const char *list, const char *name);
+
+/* Whether @name matches a pattern (*, ?, [...]) of @list, separated by commas; NULL: it does. */
+bool matches(const char *list, const char *name);
 
 /* Name of a file in @dir that no other process uses, in memory of its own. */
 char *temporary_path(const char *dir, const char *name);
@@ -71,5 +83,7 @@ void report_add_string(struct json_object *object, const char *key, const char *
 void report_add_number(struct json_object *object, const char *key, double value);
 /* Writes @report where --json says, and frees it. */
 void report_write(const struct options *options, struct json_object *report);
+/* The same on one line. */
+void report_write_compact(const struct options *options, struct json_object *report);
 
 #endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <fnmatch.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,22 @@ bool listed(const char *list, const char *name)
 		if (!strncmp(at, name, length) && (at[length] == ',' || !at[length]))
 			return true;
 	return false;
+}
+
+bool matches(const char *list, const char *name)
+{
+	char *copy, *rest, *pattern;
+	bool found = !list;
+
+	if (!list)
+		return true;
+	copy = rest = strdup(list);
+	if (!copy)
+		die("out of memory");
+	while (!found && (pattern = strsep(&rest, ",")))
+		found = !fnmatch(pattern, name, 0);
+	free(copy);
+	return found;
 }
 
 char *temporary_path(const char *dir, const char *name)

@@ -9,19 +9,33 @@
 
 #include "bench.h"
 
+enum { OPT_OPS = 256, OPT_RAW, OPT_THRESHOLD, OPT_MARKDOWN, OPT_OUTPUT, OPT_AGAINST };
+
 static const struct argp_option option_list[] = {
 	{"dir", 'd', "DIR", 0, "Make the pools in DIR (default /dev/shm)", 0},
 	{"json", 'j', "FILE", 0, "Write the result as JSON, too; to standard output if FILE is -", 0},
 	{"rounds", 'r', "N", 0, "Rounds, of which the median counts (default 101, for alloc; else 21)", 0},
-	{"only", 'o', "WORKLOAD[,...]", 0, "Only these workloads, or preparations", 0},
+	{"only", 'o', "NAME[,...]", 0, "Only these workloads or preparations; of latencies, patterns "
+	 "like 'write-*/2m*'", 0},
 	{"peers", 'p', "PEER[,...]", 0, "Only these peers", 0},
 	{"threads", 't', "N[,...]", 0, "Numbers of threads (default 1,2)", 0},
+	{"ops", OPT_OPS, "N", 0, "Operations of a round, of latencies", 0},
+	{"raw", OPT_RAW, NULL, 0, "Keep each value in the JSON, of latencies", 0},
+	{"threshold", OPT_THRESHOLD, "PERCENT", 0, "compare: what is less does not matter "
+	 "(default 5)", 0},
+	{"markdown", OPT_MARKDOWN, NULL, 0, "compare: print the table as Markdown", 0},
+	{"output", OPT_OUTPUT, "FILE", 0, "plot: write the SVG to FILE (default standard output)", 0},
+	{"against", OPT_AGAINST, "PARAMETER", 0, "plot: latency against size, pins, ...; without "
+	 "it, distributions", 0},
 	{0},
 };
 
+/* Enough for plot to show many results in one picture. */
+#define WORDS_MAX 9
+
 struct args {
 	struct options options;
-	const char *words[3];
+	const char *words[WORDS_MAX];
 	unsigned count;
 };
 
@@ -80,6 +94,28 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case 't':
 		parse_threads(options, arg, state);
 		return 0;
+	case OPT_OPS:
+		options->ops = parse_number(arg, &end, 1000000);
+		if (!options->ops || *end)
+			argp_error(state, "--ops: '%s' is no number up to 1000000", arg);
+		return 0;
+	case OPT_THRESHOLD:
+		options->threshold = strtod(arg, &end);
+		if (end == arg || *end || !(options->threshold >= 0))
+			argp_error(state, "--threshold: '%s' is no number of per cent", arg);
+		return 0;
+	case OPT_RAW:
+		options->raw = true;
+		return 0;
+	case OPT_MARKDOWN:
+		options->markdown = true;
+		return 0;
+	case OPT_OUTPUT:
+		options->output = arg;
+		return 0;
+	case OPT_AGAINST:
+		options->against = arg;
+		return 0;
 	case ARGP_KEY_ARG:
 		if (args->count == sizeof(args->words) / sizeof(args->words[0]))
 			argp_usage(state);
@@ -123,35 +159,51 @@ static void set_environment(const char *dir, char **argv)
 	die("/proc/self/exe: %s", strerror(errno));
 }
 
-static int run_verb(struct args *args)
+static const struct verb {
+	const char *name;
+	int (*run)(const struct options *options);
+	unsigned rounds;	/* by default */
+} verbs[] = {
+	{"alloc", bench_alloc, 101},
+	{"grow", bench_grow, 21},
+	{"io", bench_io, 21},
+	{"open", bench_open, 21},
+	{"space", bench_space, 21},
+	{"trim", bench_trim, 21},
+	{"prepare", bench_prepare, 21},
+	{"fault", bench_fault, 11},
+};
+
+static int run_loop(const struct args *args)
+{
+	const char *what = args->words[1];
+	char *end;
+	unsigned n = parse_number(args->words[2], &end, 10000000);
+
+	if (!n || *end || (strcmp(what, "publish") && strcmp(what, "reserve"))) {
+		fputs("daxbench: loop publish|reserve N\n", stderr);
+		return EX_USAGE;
+	}
+	return bench_loop(&args->options, what, n);
+}
+
+static int run_verb(struct args *args, char **argv)
 {
 	struct options *options = &args->options;
 	const char *verb = args->words[0];
 
-	if (!options->rounds)
-		options->rounds = strcmp(verb, "alloc") ? 21 : 101;
-	if (args->count == 1 && !strcmp(verb, "alloc"))
-		return bench_alloc(options);
-	if (args->count == 1 && !strcmp(verb, "grow"))
-		return bench_grow(options);
-	if (args->count == 1 && !strcmp(verb, "io"))
-		return bench_io(options);
-	if (args->count == 1 && !strcmp(verb, "open"))
-		return bench_open(options);
-	if (args->count == 1 && !strcmp(verb, "space"))
-		return bench_space(options);
-	if (args->count == 1 && !strcmp(verb, "trim"))
-		return bench_trim(options);
-	if (args->count == 1 && !strcmp(verb, "prepare"))
-		return bench_prepare(options);
-	if (args->count == 3 && !strcmp(verb, "loop")) {
-		const char *what = args->words[1];
-		char *end;
-		unsigned n = parse_number(args->words[2], &end, 10000000);
-
-		if (n && !*end && (!strcmp(what, "publish") || !strcmp(what, "reserve")))
-			return bench_loop(options, what, n);
+	if (args->count == 3 && !strcmp(verb, "compare"))
+		return bench_compare(options, args->words[1], args->words[2]);
+	set_environment(options->dir, argv);
+	for (unsigned i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+		if (args->count != 1 || strcmp(verb, verbs[i].name))
+			continue;
+		if (!options->rounds)
+			options->rounds = verbs[i].rounds;
+		return verbs[i].run(options);
 	}
+	if (args->count == 3 && !strcmp(verb, "loop"))
+		return run_loop(args);
 	fprintf(stderr, "daxbench: what is '%s'? See daxbench --help\n", verb);
 	return EX_USAGE;
 }
@@ -159,8 +211,11 @@ static int run_verb(struct args *args)
 int main(int argc, char **argv)
 {
 	static const struct argp argp = {
-		option_list, parse, "alloc\ngrow\nio\nopen\nspace\ntrim\nprepare\nloop publish|reserve N",
-		"Measure the heap against its peers and against the hardware.\v"
+		option_list, parse,
+		"fault\ncompare A.json B.json\n"
+		"alloc\ngrow\nio\nopen\nspace\ntrim\nprepare\nloop publish|reserve N",
+		"Measure what DAX costs, and the heap against its peers and the hardware.\v"
+		"fault: what a page fault takes.  compare: whether B is slower than A.\n\n"
 		"alloc: what operations cost.  grow: what it adds that the file grows with use.  "
 		"io: what io_uring on blocks costs and brings.  "
 		"open: what opening and creating a pool costs.  "
@@ -168,10 +223,9 @@ int main(int argc, char **argv)
 		"back.  prepare: which way to grow a file "
 		"makes first stores cheapest.  loop: only do N pairs of operations, to be looked "
 		"at by a profiler.", NULL, NULL, NULL};
-	struct args args = {.options = {.dir = "/dev/shm", .threads = {1, 2}}};
+	struct args args = {.options = {.dir = "/dev/shm", .threads = {1, 2}, .threshold = 5}};
 
 	argp_err_exit_status = EX_USAGE;
 	argp_parse(&argp, argc, argv, 0, NULL, &args);
-	set_environment(args.options.dir, argv);
-	return run_verb(&args);
+	return run_verb(&args, argv);
 }

@@ -36,13 +36,21 @@ struct json_object *report_new(const struct options *options, const char *verb)
 	return report;
 }
 
-void report_write(const struct options *options, struct json_object *report)
+static void write_in_style(const struct options *options, struct json_object *report, int style)
 {
-	const int style = JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE;
-
 	if (!prints_table(options))
 		puts(json_object_to_json_string_ext(report, style));
 	else if (options->json && json_object_to_file_ext(options->json, report, style))
 		die("%s", json_util_get_last_err());
 	json_object_put(report);
+}
+
+void report_write(const struct options *options, struct json_object *report)
+{
+	write_in_style(options, report, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_NOSLASHESCAPE);
+}
+
+void report_write_compact(const struct options *options, struct json_object *report)
+{
+	write_in_style(options, report, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
 }

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * daxbench fault: what one page fault takes, and that it is one, of the size that it claims.
+ *
+ * Each operation touches one byte of memory that is not mapped yet, or not for stores.  Afterwards
+ * the kernel is asked: how many faults the process took, and for each range of 2 MiB whether one
+ * entry of the page table maps it.  A value of a huge fault whose range is not huge is thrown
+ * away; a touch that did not fault spoils the round.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <daxheap.h>
+
+#include "doctor.h"
+#include "fault.h"
+#include "scratch.h"
+#include "team.h"
+#include "timer.h"
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ  22
+#define MADV_POPULATE_WRITE 23
+#endif
+
+enum figure { TOUCHES, FAULTS, RANGES, HUGE_RANGES, DROPPED };
+
+/* Of a round. */
+struct work {
+	const struct fault *fault;
+	size_t step;
+	unsigned pages;			/* faults that an operation takes */
+	unsigned ops;
+	struct fault_part parts[MAX_THREADS];
+	uint64_t *ticks;		/* ops of each thread */
+	int failed;			/* an errno */
+};
+
+static struct fault_place place;
+
+static inline void touch(char *at, bool write)
+{
+	if (write)
+		*(volatile char *)at = 1;
+	else
+		(void)*(volatile char *)at;
+}
+
+static int operate(const struct work *work, const struct fault_part *part, char *at)
+{
+	const struct fault *fault = work->fault;
+	int flags = fault->sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED;
+
+	switch (fault->mode) {
+	case FAULT_POPULATE:
+		return madvise(at, work->step,
+			       fault->write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+	case FAULT_MAP_POPULATE:
+		return mmap(at, work->step, PROT_READ | PROT_WRITE,
+			    flags | MAP_FIXED | MAP_POPULATE, part->fd,
+			    (off_t)(part->at + (size_t)(at - part->base))) == at ? 0 : -1;
+	default:
+		touch(at, fault->write);
+		return 0;
+	}
+}
+
+static void work_of_thread(void *arg, unsigned thread)
+{
+	struct work *work = arg;
+	const struct fault_part *part = &work->parts[thread];
+	uint64_t *ticks = work->ticks + (size_t)thread * work->ops;
+	char *at = part->base + FAULT_WARMUP * work->step;
+
+	for (unsigned i = 0; i < work->ops; i++, at += work->step) {
+		uint64_t start = timer_now();
+		int err = operate(work, part, at);
+
+		ticks[i] = timer_now() - start;
+		if (err)
+			work->failed = errno;
+	}
+}
+
+/* In each thread: the first operations, which are not kept. */
+static void warm_up(void *arg, unsigned thread)
+{
+	struct work *work = arg;
+	const struct fault_part *part = &work->parts[thread];
+
+	for (unsigned i = 0; i < FAULT_WARMUP; i++)
+		if (operate(work, part, part->base + i * work->step))
+			work->failed = errno;
+}
+
+/* What must have happened to the pages before. */
+static void make_history(void *arg, unsigned thread)
+{
+	struct work *work = arg;
+	const struct fault_part *part = &work->parts[thread];
+
+	if (work->fault->mode != FAULT_REFAULT && work->fault->mode != FAULT_PROTECT)
+		return;
+	for (size_t at = 0; at < part->size; at += work->fault->size)
+		touch(part->base + at,
+		      work->fault->write && work->fault->mode == FAULT_REFAULT);
+	if (work->fault->mode == FAULT_REFAULT && madvise(part->base, part->size, MADV_DONTNEED))
+		work->failed = errno;
+}
+
+/* --- what came of it --- */
+
+/* How many of the 2 MiB that an operation maps must be huge: whether all are. */
+static bool is_huge_here(int pagemap, const char *at, size_t step, bool *by_scan,
+			 struct record *record)
+{
+	bool all = true;
+
+	for (size_t i = 0; i < step; i += FAULT_HUGE) {
+		bool huge = doctor_is_huge(pagemap, at + i, by_scan) > 0;
+
+		record->figures[RANGES]++;
+		record->figures[HUGE_RANGES] += huge;
+		all &= huge;
+	}
+	return all;
+}
+
+/* Keeps the values of those operations alone that a huge entry came of. */
+static void keep_huge(const struct work *work, struct record *record)
+{
+	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	unsigned kept = 0, all = work->ops * work->fault->threads;
+	bool by_scan = true;
+
+	if (pagemap < 0) {
+		record_refuse(record, "/proc/self/pagemap: %s: the size of faults can't be seen",
+			      strerror(errno));
+		return;
+	}
+	for (unsigned i = 0; i < all; i++) {
+		const char *base = work->parts[i / work->ops].base;
+		size_t nth = FAULT_WARMUP + i % work->ops;
+
+		if (is_huge_here(pagemap, base + nth * work->step, work->step, &by_scan, record))
+			work->ticks[kept++] = work->ticks[i];
+	}
+	close(pagemap);
+	record->count = kept;
+	record->figures[DROPPED] += all - kept;
+	if (kept < all)
+		snprintf(record->note, sizeof(record->note),
+			 "some of its ranges were not mapped huge: they are left out");
+	record->not_huge = kept * 2 < all;
+	if (record->not_huge)
+		record_refuse(record, "%u of %u faults mapped 2 MiB", kept, all);
+}
+
+static void judge(const struct work *work, struct record *record)
+{
+	const struct fault *fault = work->fault;
+	unsigned all = work->ops * fault->threads;
+	uint64_t of_one = work->pages;
+
+	record->count = all;
+	record->figures[TOUCHES] += all * of_one;
+	record->figures[FAULTS] += record->noise.faults;
+	if (work->failed) {
+		record_refuse(record, "refused by the kernel: %s", strerror(work->failed));
+		return;
+	}
+	if (fault->size >= FAULT_HUGE && fault->backing != FAULT_DEVICE)
+		keep_huge(work, record);
+	else if (record->noise.faults < all * of_one)
+		record_refuse(record, "%" PRIu64 " faults for %" PRIu64 " pages: not each of them "
+			      "is a fault of 4 KiB here", record->noise.faults, all * of_one);
+	/* What is left are faults of the harness's own, and others'. */
+	record->noise.faults -= record->noise.faults < all * of_one ? record->noise.faults :
+								      all * of_one;
+}
+
+static void measure(const struct plan *plan, const struct cell *cell, struct record *record)
+{
+	const struct fault *fault = cell->what;
+	static struct work work;
+	struct team *team;
+
+	work = (struct work){.fault = fault, .step = fault_step(fault, &place),
+			     .pages = fault_pages(fault, &place), .ops = fault_ops(fault, plan->options), .ticks = record->ticks};
+	if (!fault_prepare(fault, &place, plan->options, work.parts, record))
+		return;
+	team = team_new(fault->threads);
+	team_do(team, make_history, &work);
+	team_do(team, warm_up, &work);
+	record_empty(record);
+	noise_begin(&record->noise);
+	team_do(team, work_of_thread, &work);
+	noise_end(&record->noise);
+	judge(&work, record);
+	team_delete(team);
+}
+
+/* --- the whole --- */
+
+/* Asked once, and only where huge faults were wanted in vain. */
+static const char *ask_doctor(const char *dir)
+{
+	static struct doctor doctor;
+	static const char *answer;
+	const struct doctor_verdict *verdict = &doctor.verdicts[DOCTOR_HUGE_PAGES];
+
+	if (!answer) {
+		answer = doctor_examine(&doctor, dir);
+		if (!answer)
+			answer = verdict->answer == DOCTOR_YES ?
+				"space that is taken in one piece does get huge pages here" :
+				verdict->reason;
+	}
+	return answer;
+}
+
+static void conclude(const struct plan *plan, const struct cell *cell, struct series *series,
+		     const uint64_t *figures, bool not_huge)
+{
+	const struct fault *fault = cell->what;
+	struct json_object *seen;
+	char *more;
+
+	if (series->refused && not_huge) {
+		if (asprintf(&more, "%s; doctor: %s", series->refused,
+			     ask_doctor(plan->options->dir)) < 0)
+			die("out of memory");
+		free(series->refused);
+		series->refused = more;
+	}
+	if (series->refused)
+		return;
+	seen = json_object_new_object();
+	json_object_object_add(seen, "faults_expected", json_object_new_uint64(figures[TOUCHES]));
+	json_object_object_add(seen, "faults", json_object_new_uint64(figures[FAULTS]));
+	if (fault->size >= FAULT_HUGE) {
+		json_object_object_add(seen, "ranges", json_object_new_uint64(figures[RANGES]));
+		json_object_object_add(seen, "huge_ranges",
+				       json_object_new_uint64(figures[HUGE_RANGES]));
+		json_object_object_add(seen, "values_left_out",
+				       json_object_new_uint64(figures[DROPPED]));
+	}
+	series->verified = seen;
+}
+
+static struct fault_place look_at(const char *dir)
+{
+	struct daxheap_place seen;
+	struct fault_place found = {0};
+
+	if (daxheap_get_place(dir, &seen))
+		die("%s", daxheap_errormsg());
+	found.devdax = !strcmp(seen.fs_type, "devdax");
+	found.dax = !found.devdax && scratch_is_dax(dir);
+	if (found.devdax)
+		found.devdax_align = scratch_devdax_align(dir);
+	return found;
+}
+
+int bench_fault(const struct options *options)
+{
+	struct plan plan = {.verb = "fault", .options = options, .measure = measure,
+			    .conclude = conclude};
+	struct cell *cells;
+
+	place = look_at(options->dir);
+	plan.count = fault_list(options, &place, &cells);
+	plan.cells = cells;
+	return rounds_report(&plan);
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* daxbench fault: the files, and how they are mapped. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "fault.h"
+#include "scratch.h"
+
+static int make_file(const struct fault *fault, const char *dir, size_t size,
+		     struct record *record)
+{
+	int fd = scratch_open(dir);
+
+	if (fd < 0) {
+		record_refuse(record, "no file can be made in %s: %s", dir, strerror(errno));
+		return -1;
+	}
+	/* Space that is taken at once lies together, which huge pages need; and durable, so that
+	 * no fault has to wait for what was before. */
+	if (ftruncate(fd, (off_t)size) ||
+	    (fault->backing != FAULT_HOLE && fallocate(fd, 0, 0, (off_t)size)) ||
+	    (fault->backing == FAULT_WRITTEN && scratch_write(fd, 0, size)) || fsync(fd)) {
+		record_refuse(record, "a file of %zu MiB can't be made in %s: %s", size >> 20, dir,
+			      strerror(errno));
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+/* At an address that is congruent with the offset, as huge entries need. */
+static char *map(const struct fault *fault, const struct fault_part *part, size_t align)
+{
+	int flags = fault->sync ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED;
+	char *range = mmap(NULL, part->size + align, PROT_NONE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *base;
+
+	if (range == MAP_FAILED)
+		return NULL;
+	base = (char *)(((uintptr_t)range + align - 1) & ~(align - 1));
+	if (mmap(base, part->size, PROT_READ | PROT_WRITE, flags | MAP_FIXED, part->fd,
+		 (off_t)part->at) == MAP_FAILED)
+		return NULL;
+	/* The page cache takes advice.  Where this fails there are no huge pages anyway. */
+	if (fault->size != FAULT_PAGE)
+		madvise(base, part->size, MADV_HUGEPAGE);
+	return base;
+}
+
+static bool open_parts(const struct fault *fault, const struct fault_place *place,
+		       const struct options *options, struct fault_part *parts,
+		       struct record *record)
+{
+	unsigned files = fault->separate ? fault->threads : 1;
+	size_t of_file = parts[0].size * (fault->threads / files);
+
+	for (unsigned i = 0; i < fault->threads; i++) {
+		bool own = i < files;
+
+		if (place->devdax)
+			parts[i].fd = open(options->dir, O_RDWR | O_CLOEXEC);
+		else
+			parts[i].fd = own ? make_file(fault, options->dir, of_file, record) :
+					    parts[0].fd;
+		if (parts[i].fd < 0) {
+			if (place->devdax)
+				record_refuse(record, "%s: %s", options->dir, strerror(errno));
+			return false;
+		}
+		parts[i].at = fault->separate ? 0 : i * parts[0].size;
+	}
+	return true;
+}
+
+bool fault_prepare(const struct fault *fault, const struct fault_place *place,
+		   const struct options *options, struct fault_part *parts,
+		   struct record *record)
+{
+	size_t align = fault->size > FAULT_HUGE ? fault->size : FAULT_HUGE;
+	size_t size = (fault_ops(fault, options) + FAULT_WARMUP) * fault_step(fault, place);
+
+	for (unsigned i = 0; i < fault->threads; i++)
+		parts[i] = (struct fault_part){.size = (size + align - 1) & ~(align - 1)};
+	/* For the whole process: a mapping that is made anew would forget advice against them. */
+	if (fault->size == FAULT_PAGE && prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)) {
+		record_refuse(record, "huge pages can't be switched off: %s", strerror(errno));
+		return false;
+	}
+	if (!open_parts(fault, place, options, parts, record))
+		return false;
+	for (unsigned i = 0; i < fault->threads; i++) {
+		parts[i].base = map(fault, &parts[i], align);
+		if (parts[i].base)
+			continue;
+		record_refuse(record, fault->sync && errno == EOPNOTSUPP ?
+			      "no MAP_SYNC here (%s)" : "it can't be mapped: %s", strerror(errno));
+		return false;
+	}
+	return true;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "facts.h"
+#include "result.h"
+
+/* Three digits, in the room of eight. */
+static void print_us(double ns)
+{
+	double us = ns / 1e3;
+
+	printf(" %8.*f", us < 10 ? 2 : us < 100 ? 1 : 0, us);
+}
+
+static void print_percentile(const struct series *series, double percent)
+{
+	if (series_knows(series, percent))
+		print_us((double)histogram_percentile(&series->all, percent));
+	else
+		printf(" %8s", "-");
+}
+
+static void print_interval(const struct series *series, unsigned percentile)
+{
+	char text[32];
+	double low = series->intervals[percentile].low / 1e3;
+	double high = series->intervals[percentile].high / 1e3;
+	int digits = high < 10 ? 2 : high < 100 ? 1 : 0;
+
+	if (series->has_intervals && series_knows(series, result_percents[percentile]))
+		snprintf(text, sizeof(text), "%.*f-%.*f", digits, low, digits, high);
+	else
+		snprintf(text, sizeof(text), "-");
+	printf(" %14s", text);
+}
+
+/* What was in the way, if it was more than now and then. */
+static void print_noise(const struct series *series)
+{
+	const struct noise *noise = &series->noise;
+
+	if (noise->preemptions * 1000 > series->all.count)
+		printf("  preempted %" PRIu64 " times", noise->preemptions);
+	if (noise->steal_ms)
+		printf("  %" PRIu64 " ms stolen", noise->steal_ms);
+}
+
+/* Reasons why there are no figures, each told once, below the table. */
+struct reasons {
+	const char *texts[32];
+	unsigned count;
+};
+
+/* From 1; 0: there is no room for it. */
+static unsigned number_of(struct reasons *reasons, const char *text)
+{
+	for (unsigned i = 0; i < reasons->count; i++)
+		if (!strcmp(reasons->texts[i], text))
+			return i + 1;
+	if (reasons->count == sizeof(reasons->texts) / sizeof(reasons->texts[0]))
+		return 0;
+	reasons->texts[reasons->count++] = text;
+	return reasons->count;
+}
+
+static void print_refused(const struct series *series, struct reasons *reasons)
+{
+	unsigned number = number_of(reasons, series->refused);
+
+	if (number)
+		printf("  no figures [%u]\n", number);
+	else
+		printf("  no figures: %s\n", series->refused);
+}
+
+static void print_series(const struct series *series, int width, struct reasons *reasons)
+{
+	printf("%-*s", width, series->name);
+	if (series->refused) {
+		print_refused(series, reasons);
+		return;
+	}
+	print_percentile(series, 50);
+	print_interval(series, 0);
+	print_percentile(series, 90);
+	print_percentile(series, 99);
+	print_interval(series, 2);
+	print_percentile(series, 99.9);
+	print_us((double)series->all.max);
+	if (series->harness.count)
+		printf(" %7.3f", (double)histogram_percentile(&series->harness, 50) / 1e3);
+	else
+		printf(" %7s", "-");
+	printf(" %8" PRIu64, series->all.count);
+	print_noise(series);
+	putchar('\n');
+	if (series->note)
+		printf("    %s\n", series->note);
+}
+
+void result_print(const struct result *result)
+{
+	struct reasons reasons = {.count = 0};
+	int width = 20;
+
+	for (unsigned i = 0; i < result->count; i++) {
+		int length = (int)strlen(result->series[i].name);
+
+		width = length > width ? length : width;
+	}
+	facts_print(result->facts);
+	printf("\n%-*s %8s %14s %8s %8s %14s %8s %8s %7s %8s\n", width, "microseconds", "p50",
+	       "95 %", "p90", "p99", "95 %", "p99.9", "max", "harness", "values");
+	for (unsigned i = 0; i < result->count; i++)
+		print_series(&result->series[i], width, &reasons);
+	for (unsigned i = 0; i < reasons.count; i++)
+		printf("%s[%u] %s\n", i ? "" : "\n", i + 1, reasons.texts[i]);
+	puts("\n95 %: the interval of the percentile before it, by bootstrap over the rounds;\n"
+	     "harness: the median of the same loop with nothing in it, contained in the figures;\n"
+	     "-: fewer than five values lie beyond the percentile, or there are too few rounds.");
+	if (result->interrupted)
+		puts("Interrupted: this is what was measured until then.");
+}

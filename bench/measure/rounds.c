@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bench.h"
+#include "facts.h"
+#include "rounds.h"
+#include "timer.h"
+
+#define EMPTY_ROOM  512u
+#define LIMIT_S	    120u	/* for one round of one cell: it hangs */
+#define EXIT_SIGINT 130
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int number)
+{
+	(void)number;
+	interrupted = 1;
+}
+
+void record_refuse(struct record *record, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(record->refused, sizeof(record->refused), format, args);
+	va_end(args);
+}
+
+void record_empty(struct record *record)
+{
+	for (unsigned i = 0; i < EMPTY_ROOM; i++) {
+		uint64_t start = timer_now();
+
+		record->empty[i] = timer_now() - start;
+	}
+	record->empty_count = EMPTY_ROOM;
+}
+
+/* --- the shared record --- */
+
+static size_t record_size(unsigned room)
+{
+	return sizeof(struct record) + ((size_t)room + EMPTY_ROOM) * sizeof(uint64_t);
+}
+
+static struct record *record_new(unsigned room)
+{
+	struct record *record = mmap(NULL, record_size(room), PROT_READ | PROT_WRITE,
+				     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (record == MAP_FAILED)
+		die("out of memory");
+	return record;
+}
+
+/* Storing to all of it: no value's place may fault while something is measured. */
+static void record_reset(struct record *record, unsigned room)
+{
+	memset(record, 0, record_size(room));
+	record->room = room;
+	record->ticks = (uint64_t *)(record + 1);
+	record->empty = record->ticks + room;
+}
+
+/* --- one round of a cell --- */
+
+__attribute__((noreturn)) static void measure_in_child(const struct plan *plan,
+							const struct cell *cell,
+							struct record *record)
+{
+	signal(SIGINT, SIG_DFL);
+	alarm(LIMIT_S);
+	/* Once more, by this process: its page table is new. */
+	for (char *at = (char *)record; at < (char *)record + record_size(record->room); at += 512)
+		*(volatile char *)at = *(volatile char *)at;
+	plan->measure(plan, cell, record);
+	_exit(0);
+}
+
+static int wait_for(pid_t child)
+{
+	int status;
+
+	while (waitpid(child, &status, 0) < 0)
+		if (errno != EINTR)
+			die("waitpid: %s", strerror(errno));
+	return status;
+}
+
+/* False if interrupted. */
+static bool run_cell(const struct plan *plan, const struct cell *cell, struct record *record)
+{
+	pid_t child;
+	int status;
+
+	record_reset(record, cell->room);
+	fflush(NULL);
+	child = fork();
+	if (child < 0)
+		die("fork: %s", strerror(errno));
+	if (!child)
+		measure_in_child(plan, cell, record);
+	status = wait_for(child);
+	if (plan->clean)
+		plan->clean(plan);
+	if (interrupted)
+		return false;
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+		record_refuse(record, "a round did not end within %u s: it hangs", LIMIT_S);
+	else if (WIFSIGNALED(status))
+		record_refuse(record, "the process that measured it died: %s",
+			      strsignal(WTERMSIG(status)));
+	else if (WEXITSTATUS(status))
+		exit(WEXITSTATUS(status));	/* it has said why */
+	return true;
+}
+
+/* --- what comes of it --- */
+
+/* A cell's, while rounds go on. */
+struct tally {
+	uint64_t figures[ROUNDS_FIGURES];
+	bool not_huge;
+};
+
+static void keep_text(char **text, const char *new)
+{
+	if (*text || !new[0])
+		return;
+	*text = strdup(new);
+	if (!*text)
+		die("out of memory");
+}
+
+static void keep_raw(struct series *series, const struct record *record)
+{
+	struct json_object *round = json_object_new_array();
+
+	if (!series->raw)
+		series->raw = json_object_new_array();
+	for (unsigned i = 0; i < record->count; i++)
+		json_object_array_add(round,
+				      json_object_new_uint64(timer_ns(record->ticks[i])));
+	json_object_array_add(series->raw, round);
+}
+
+static void keep_round(const struct plan *plan, struct series *series, struct tally *tally,
+		       const struct record *record)
+{
+	static struct histogram round;
+
+	round = (struct histogram){0};
+	for (unsigned i = 0; i < record->count; i++)
+		histogram_add(&round, timer_ns(record->ticks[i]), 1);
+	if (!round.count)
+		return;
+	series_add_round(series, &round);
+	for (unsigned i = 0; i < record->empty_count; i++)
+		histogram_add(&series->harness, timer_ns(record->empty[i]), 1);
+	noise_add(&series->noise, &record->noise);
+	for (unsigned i = 0; i < ROUNDS_FIGURES; i++)
+		tally->figures[i] += record->figures[i];
+	keep_text(&series->note, record->note);
+	if (plan->options->raw)
+		keep_raw(series, record);
+}
+
+/* --- all rounds --- */
+
+static void shuffle(unsigned *order, unsigned count, uint64_t *seed)
+{
+	for (unsigned i = 0; i < count; i++)
+		order[i] = i;
+	for (unsigned i = count; i > 1; i--) {
+		unsigned k = random_below(seed, i), was = order[i - 1];
+
+		order[i - 1] = order[k];
+		order[k] = was;
+	}
+}
+
+static void show_progress(const struct plan *plan, unsigned round, unsigned done, uint64_t start_ns)
+{
+	unsigned all = (plan->options->rounds + 1) * plan->count, now = round * plan->count + done;
+	double passed_s = (double)(now_ns() - start_ns) / 1e9, left_s;
+
+	if (!isatty(STDERR_FILENO))
+		return;
+	left_s = now ? passed_s / now * (all - now) : 0;
+	fprintf(stderr, "\r%s: round %u of %u%s, %u %%, %u:%02u left\033[K", plan->verb,
+		round ? round : 1, plan->options->rounds, round ? "" : " (warming up)",
+		now * 100 / all, (unsigned)left_s / 60, (unsigned)left_s % 60);
+}
+
+static void clear_progress(void)
+{
+	if (isatty(STDERR_FILENO))
+		fputs("\r\033[K", stderr);
+}
+
+static void do_rounds(const struct plan *plan, struct result *result, struct tally *tallies,
+		      struct record *record)
+{
+	unsigned *order = calloc(plan->count, sizeof(*order));
+	uint64_t seed = 1, start_ns = now_ns();
+
+	if (!order)
+		die("out of memory");
+	/* Round 0 is not kept. */
+	for (unsigned round = 0; round <= plan->options->rounds && !interrupted; round++) {
+		shuffle(order, plan->count, &seed);
+		for (unsigned i = 0; i < plan->count; i++) {
+			struct series *series = &result->series[order[i]];
+
+			show_progress(plan, round, i, start_ns);
+			if (series->refused)
+				continue;
+			if (!run_cell(plan, &plan->cells[order[i]], record))
+				break;
+			keep_text(&series->refused, record->refused);
+			tallies[order[i]].not_huge |= record->not_huge;
+			if (round && !series->refused)
+				keep_round(plan, series, &tallies[order[i]], record);
+		}
+	}
+	clear_progress();
+	free(order);
+}
+
+static void conclude(const struct plan *plan, struct result *result, const struct tally *tallies)
+{
+	for (unsigned i = 0; i < plan->count; i++) {
+		struct series *series = &result->series[i];
+
+		if (!series->round_count)
+			keep_text(&series->refused, "interrupted before its first round");
+		if (plan->conclude)
+			plan->conclude(plan, &plan->cells[i], series, tallies[i].figures,
+				       tallies[i].not_huge);
+		series_conclude(series);
+	}
+}
+
+struct result rounds_run(const struct plan *plan)
+{
+	const struct sigaction action = {.sa_handler = on_interrupt};
+	struct sigaction before;
+	struct result result = {.count = plan->count};
+	struct tally *tallies = calloc(plan->count, sizeof(*tallies));
+	struct record *record;
+	unsigned room = 0;
+
+	result.series = calloc(plan->count, sizeof(*result.series));
+	result.verb = strdup(plan->verb);
+	if (!result.series || !result.verb || !tallies)
+		die("out of memory");
+	timer_start();
+	result.facts = facts_new(plan->options->dir);
+	for (unsigned i = 0; i < plan->count; i++) {
+		result.series[i].name = strdup(plan->cells[i].name);
+		result.series[i].params = json_object_get(plan->cells[i].params);
+		room = plan->cells[i].room > room ? plan->cells[i].room : room;
+	}
+	record = record_new(room);
+	interrupted = 0;
+	sigaction(SIGINT, &action, &before);
+	do_rounds(plan, &result, tallies, record);
+	sigaction(SIGINT, &before, NULL);
+	result.interrupted = interrupted;
+	conclude(plan, &result, tallies);
+	munmap(record, record_size(room));
+	free(tallies);
+	return result;
+}
+
+int rounds_report(const struct plan *plan)
+{
+	struct result result;
+	bool any = false;
+
+	if (!plan->count)
+		die("--only %s leaves nothing to measure; without it all is measured",
+		    plan->options->only);
+	result = rounds_run(plan);
+	for (unsigned i = 0; i < result.count; i++)
+		any |= !result.series[i].refused;
+	if (prints_table(plan->options))
+		result_print(&result);
+	report_write_compact(plan->options, result_to_json(&result));
+	if (result.interrupted) {
+		result_free(&result);
+		return EXIT_SIGINT;
+	}
+	result_free(&result);
+	return any ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* How daxbench keeps and judges latencies: histograms, intervals, tests, results as JSON. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench.h"
+#include "result.h"
+
+#define VALUES 20000u
+
+static struct histogram histogram, other;	/* too large for a stack */
+
+static int by_value(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* From 0 to 1, 0 not among them. */
+static double uniform(uint64_t *seed)
+{
+	return ((double)(next_random(seed) >> 11) + 1) / 9007199254740993.0;
+}
+
+/* Latencies as they come: even, with a long tail, of two kinds, or tiny. */
+static uint64_t draw(unsigned kind, uint64_t *seed)
+{
+	switch (kind) {
+	case 0:
+		return (uint64_t)(uniform(seed) * 1e6);
+	case 1:
+		return (uint64_t)(1000 * exp(1.5 * -log(uniform(seed))));
+	case 2:
+		return next_random(seed) % 10 ? 500 + next_random(seed) % 50 :
+						2000000 + next_random(seed) % 1000000;
+	default:
+		return next_random(seed) % 200;
+	}
+}
+
+/* --- histograms --- */
+
+/* Whether all percentiles are within 1 % of the exact ones of the sorted values. */
+static bool agree(const struct histogram *found, const uint64_t *sorted)
+{
+	static const double percents[] = {0.1, 1, 10, 25, 50, 75, 90, 95, 99, 99.9, 99.99, 100};
+
+	for (unsigned i = 0; i < sizeof(percents) / sizeof(percents[0]); i++) {
+		unsigned rank = (unsigned)ceil(percents[i] / 100 * VALUES);
+		double exact = (double)sorted[rank ? rank - 1 : 0];
+		double got = (double)histogram_percentile(found, percents[i]);
+
+		if (fabs(got - exact) > 0.01 * exact + 1e-9)
+			return false;
+	}
+	return true;
+}
+
+Test(measure, percentiles_are_within_one_per_cent)
+{
+	static uint64_t values[VALUES];
+
+	for (unsigned kind = 0; kind < 4; kind++) {
+		uint64_t seed = kind + 1;
+
+		histogram = other = (struct histogram){0};
+		for (unsigned i = 0; i < VALUES; i++) {
+			values[i] = draw(kind, &seed);
+			histogram_add(&histogram, values[i], 1);
+			histogram_add(&other, values[i] + values[i] / 50 + 1, 1);
+		}
+		qsort(values, VALUES, sizeof(values[0]), by_value);
+		cr_assert(agree(&histogram, values), "kind %u", kind);
+		/* The oracle itself: 2 % too much is seen. */
+		cr_assert_not(agree(&other, values), "kind %u", kind);
+	}
+}
+
+Test(measure, bins_lie_side_by_side)
+{
+	for (unsigned bin = 0; bin + 1 < HISTOGRAM_BINS; bin++) {
+		uint64_t low = histogram_low(bin), next = histogram_low(bin + 1);
+
+		cr_assert_eq(histogram_bin(low), bin);
+		cr_assert_eq(histogram_bin(next - 1), bin);
+		cr_assert(histogram_middle(bin) >= low && histogram_middle(bin) < next);
+		cr_assert(next - low <= 1 || (double)(next - low) / (double)low < 0.01);
+	}
+}
+
+Test(measure, ends_are_exact_and_large_values_are_counted)
+{
+	histogram = (struct histogram){0};
+	histogram_add(&histogram, 1001, 1);
+	histogram_add(&histogram, UINT64_MAX / 2, 1);
+	cr_assert_eq(histogram.min, 1001);
+	cr_assert_eq(histogram.max, UINT64_MAX / 2);
+	cr_assert_eq(histogram_percentile(&histogram, 100), UINT64_MAX / 2);
+	cr_assert_eq(histogram_percentile(&histogram, 50), 1002);
+	cr_assert_eq(histogram.count, 2);
+}
+
+Test(measure, of_nothing_all_is_zero)
+{
+	histogram = (struct histogram){0};
+	cr_assert_eq(histogram_percentile(&histogram, 50), 0);
+	cr_assert_eq(histogram_mean(&histogram), 0);
+	cr_assert_eq(histogram_deviation(&histogram), 0);
+	histogram_add(&histogram, 5, 0);
+	cr_assert_eq(histogram.count, 0);
+}
+
+Test(measure, merging_is_adding_all)
+{
+	static struct histogram both;
+	uint64_t seed = 7;
+
+	histogram = other = both = (struct histogram){0};
+	for (unsigned i = 0; i < VALUES; i++) {
+		uint64_t value = draw(1, &seed);
+
+		histogram_add(i % 3 ? &histogram : &other, value, 1);
+		histogram_add(&both, value, 1);
+	}
+	histogram_merge(&histogram, &other);
+	cr_assert_arr_eq(histogram.bins, both.bins, sizeof(both.bins));
+	cr_assert_eq(histogram.count, both.count);
+	cr_assert_eq(histogram.min, both.min);
+	cr_assert_eq(histogram.max, both.max);
+	cr_assert_float_eq(histogram_deviation(&histogram), histogram_deviation(&both),
+			   1e-9 * histogram_deviation(&both));
+}
+
+/* --- intervals and tests --- */
+
+/* Rounds that differ among each other, around a median of @typical. */
+static void fill_rounds(struct histogram *rounds, unsigned count, double typical, double spread,
+			uint64_t *seed)
+{
+	memset(rounds, 0, count * sizeof(*rounds));
+	for (unsigned i = 0; i < count; i++) {
+		double shift = exp(spread * (uniform(seed) + uniform(seed) + uniform(seed) - 1.5));
+
+		for (unsigned k = 0; k < 300; k++)
+			histogram_add(&rounds[i],
+				      (uint64_t)(typical * shift *
+						 exp(0.2 * (uniform(seed) - 0.5))), 1);
+	}
+}
+
+/* How many of 200 results' intervals hold the true median. */
+static unsigned count_covering(unsigned round_count, bool pretend_one_round)
+{
+	struct histogram *rounds = calloc(round_count, sizeof(*rounds));
+	const double percent = 50;
+	struct interval interval;
+	unsigned covering = 0;
+	uint64_t seed = 11;
+
+	for (unsigned i = 0; i < 200; i++) {
+		fill_rounds(rounds, round_count, 10000, 0.1, &seed);
+		/* As if all operations were independent: each round a copy of the same mixture,
+		 * so that rounds do not seem to differ. */
+		for (unsigned k = 1; pretend_one_round && k < round_count; k++)
+			histogram_merge(&rounds[0], &rounds[k]);
+		for (unsigned k = 1; pretend_one_round && k < round_count; k++)
+			rounds[k] = rounds[0];
+		cr_assert(ranks_intervals(rounds, round_count, &percent, 1, &interval));
+		covering += interval.low <= 10000 * 1.004 && interval.high >= 10000 / 1.004;
+	}
+	free(rounds);
+	return covering;
+}
+
+Test(measure, intervals_hold_the_truth_as_often_as_they_say)
+{
+	unsigned covering = count_covering(11, false);
+
+	/* 190 of 200, give or take what chance does, and the width of a bin. */
+	cr_assert(covering >= 180, "%u of 200", covering);
+	/* Taking operations for independent ones does not. */
+	cr_assert(count_covering(11, true) < 150);
+}
+
+Test(measure, few_rounds_have_no_interval)
+{
+	struct histogram *rounds = calloc(4, sizeof(*rounds));
+	const double percent = 50;
+	struct interval interval;
+	uint64_t seed = 3;
+
+	fill_rounds(rounds, 4, 10000, 0.1, &seed);
+	cr_assert_not(ranks_intervals(rounds, 4, &percent, 1, &interval));
+	cr_assert_not(ranks_quotient(rounds, 4, rounds, 4, 50, &interval));
+	free(rounds);
+}
+
+Test(measure, quotients_are_found)
+{
+	struct histogram *a = calloc(11, sizeof(*a)), *b = calloc(11, sizeof(*b));
+	struct interval interval;
+	uint64_t seed = 5;
+
+	fill_rounds(a, 11, 10000, 0.05, &seed);
+	fill_rounds(b, 11, 12000, 0.05, &seed);
+	cr_assert(ranks_quotient(a, 11, b, 11, 50, &interval));
+	cr_assert(interval.low > 1.1 && interval.low < 1.2, "%f", interval.low);
+	cr_assert(interval.high > 1.2 && interval.high < 1.3, "%f", interval.high);
+	free(a);
+	free(b);
+}
+
+/* Against tables of the test. */
+Test(measure, rank_test_is_exact)
+{
+	const double low[] = {1, 2, 3, 4}, high[] = {5, 6, 7, 8}, mixed[] = {1, 4, 6, 7};
+	const double rest[] = {2, 3, 5, 8}, same[] = {1, 1, 1, 1};
+
+	cr_assert_float_eq(ranks_test(low, 4, high, 4), 2.0 / 70, 1e-12);
+	cr_assert_float_eq(ranks_test(high, 4, low, 4), 2.0 / 70, 1e-12);
+	cr_assert_float_eq(ranks_test(mixed, 4, rest, 4), 1, 1e-12);
+	cr_assert_float_eq(ranks_test(same, 4, same, 4), 1, 1e-12);
+	cr_assert_float_eq(ranks_test(low, 3, high, 3), 2.0 / 20, 1e-12);
+}
+
+Test(measure, rank_test_errs_as_seldom_as_it_says)
+{
+	unsigned rejected = 0, found = 0;
+	uint64_t seed = 23;
+
+	for (unsigned i = 0; i < 2000; i++) {
+		double a[9], b[9], c[9];
+
+		for (unsigned k = 0; k < 9; k++) {
+			a[k] = uniform(&seed);
+			b[k] = uniform(&seed);
+			c[k] = uniform(&seed) + 0.6;
+		}
+		rejected += ranks_test(a, 9, b, 9) < 0.05;
+		found += ranks_test(a, 9, c, 9) < 0.05;
+	}
+	cr_assert(rejected < 130, "%u of 2000", rejected);
+	cr_assert(found > 1800, "%u of 2000", found);
+}
+
+Test(measure, many_tests_are_corrected)
+{
+	double p[] = {0.01, 0.04, 0.03, 0.9};
+
+	ranks_correct(p, 4);
+	cr_assert_float_eq(p[0], 0.04, 1e-12);
+	cr_assert_float_eq(p[2], 0.09, 1e-12);
+	cr_assert_float_eq(p[1], 0.09, 1e-12);
+	cr_assert_float_eq(p[3], 0.9, 1e-12);
+}
+
+/* --- results --- */
+
+static char path[64];
+
+static void write_file(const char *text)
+{
+	FILE *file;
+	int fd;
+
+	strcpy(path, "/tmp/daxbench-test-XXXXXX");
+	fd = mkstemp(path);
+	file = fdopen(fd, "w");
+	fputs(text, file);
+	fclose(file);
+}
+
+static struct result make_result(void)
+{
+	struct result result = {.verb = strdup("fault"), .facts = json_object_new_object(),
+				.count = 2, .series = calloc(2, sizeof(struct series))};
+	uint64_t seed = 9;
+
+	report_add_string(result.facts, "accelerator", "none");
+	result.series[0].name = strdup("write");
+	result.series[0].params = json_object_new_object();
+	for (unsigned i = 0; i < 7; i++) {
+		histogram = (struct histogram){0};
+		for (unsigned k = 0; k < 500; k++)
+			histogram_add(&histogram, draw(1, &seed), 1);
+		series_add_round(&result.series[0], &histogram);
+	}
+	series_conclude(&result.series[0]);
+	result.series[1].name = strdup("read");
+	result.series[1].refused = strdup("no DAX");
+	return result;
+}
+
+Test(measure, results_survive_json)
+{
+	struct result before = make_result(), after;
+	struct json_object *json = result_to_json(&before);
+	const struct series *a = &before.series[0], *b;
+	char wrong[256];
+
+	write_file(json_object_to_json_string_ext(json, JSON_C_TO_STRING_PLAIN));
+	cr_assert_eq(result_read(path, &after, wrong, sizeof(wrong)), 0, "%s", wrong);
+	b = result_find(&after, "write");
+	cr_assert_not_null(b);
+	cr_assert_eq(b->round_count, 7);
+	cr_assert_arr_eq(a->all.bins, b->all.bins, sizeof(a->all.bins));
+	cr_assert_eq(a->all.max, b->all.max);
+	cr_assert_float_eq(a->intervals[0].low, b->intervals[0].low, 1e-9);
+	cr_assert_str_eq(result_find(&after, "read")->refused, "no DAX");
+	cr_assert_null(result_find(&after, "neither"));
+	unlink(path);
+	json_object_put(json);
+	result_free(&before);
+	result_free(&after);
+}
+
+static void expect_refused(const char *text, const char *word)
+{
+	struct result result;
+	char wrong[256] = "";
+
+	write_file(text);
+	cr_assert_neq(result_read(path, &result, wrong, sizeof(wrong)), 0, "%s", text);
+	cr_assert_not_null(strstr(wrong, word), "%s: %s", text, wrong);
+	unlink(path);
+}
+
+Test(measure, what_is_no_result_is_refused)
+{
+	expect_refused("{", "");
+	expect_refused("", "");
+	expect_refused("[]", "no result");
+	expect_refused("{\"tool\": \"fio\"}", "no result");
+	expect_refused("{\"tool\": \"daxbench\", \"verb\": \"alloc\"}", "no result");
+	expect_refused("{\"tool\": \"daxbench\", \"verb\": \"fault\", \"facts\": {}, \"series\": [],"
+		       " \"format\": 99}", "another version");
+	expect_refused("{\"tool\": \"daxbench\", \"verb\": \"fault\", \"facts\": {}, \"format\": 1,"
+		       " \"series\": [{\"name\": \"a\"}]}", "damaged");
+	expect_refused("{\"tool\": \"daxbench\", \"verb\": \"fault\", \"facts\": {}, \"format\": 1,"
+		       " \"series\": [{\"name\": \"a\", \"rounds\": [{\"bins\": {\"x\": 1}}]}]}",
+		       "damaged");
+	expect_refused("{\"tool\": \"daxbench\", \"verb\": \"fault\", \"facts\": {}, \"format\": 1,"
+		       " \"series\": [7]}", "damaged");
+}
+
+Test(measure, percentiles_need_values_beyond_them)
+{
+	struct series series = {.all.count = 5000};
+
+	cr_assert(series_knows(&series, 99.9));
+	series.all.count = 4999;
+	cr_assert_not(series_knows(&series, 99.9));
+	cr_assert(series_knows(&series, 99));
+}
