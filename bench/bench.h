@@ -33,6 +33,7 @@ int bench_space(const struct options *options);
 int bench_trim(const struct options *options);
 int bench_prepare(const struct options *options);
 int bench_fault(const struct options *options);
+int bench_truncate(const struct options *options);
 int bench_compare(const struct options *options, const char *a, const char *b);
 int bench_loop(const struct options *options, const char *what, unsigned n);
 

@@ -172,6 +172,7 @@ static const struct verb {
 	{"trim", bench_trim, 21},
 	{"prepare", bench_prepare, 21},
 	{"fault", bench_fault, 11},
+	{"truncate", bench_truncate, 11},
 };
 
 static int run_loop(const struct args *args)
@@ -212,10 +213,11 @@ int main(int argc, char **argv)
 {
 	static const struct argp argp = {
 		option_list, parse,
-		"fault\ncompare A.json B.json\n"
+		"fault\ntruncate\ncompare A.json B.json\n"
 		"alloc\ngrow\nio\nopen\nspace\ntrim\nprepare\nloop publish|reserve N",
 		"Measure what DAX costs, and the heap against its peers and the hardware.\v"
-		"fault: what a page fault takes.  compare: whether B is slower than A.\n\n"
+		"fault: what a page fault takes.  truncate: what truncate, punching a hole "
+		"and the like take.  compare: whether B is slower than A.\n\n"
 		"alloc: what operations cost.  grow: what it adds that the file grows with use.  "
 		"io: what io_uring on blocks costs and brings.  "
 		"open: what opening and creating a pool costs.  "

@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "bench.h"
 #include "team.h"
@@ -42,14 +43,21 @@ static void *member_main(void *arg)
 	}
 }
 
+static cpu_set_t allowed;	/* by the process, before any thread was pinned */
+
+static void learn_allowed(void)
+{
+	if (!CPU_COUNT(&allowed) && sched_getaffinity(getpid(), sizeof(allowed), &allowed))
+		die("sched_getaffinity failed");
+}
+
 /* The @index-th CPU that this process may use. */
 static cpu_set_t nth_cpu(unsigned index)
 {
-	cpu_set_t allowed, one;
+	cpu_set_t one;
 
+	learn_allowed();
 	CPU_ZERO(&one);
-	if (sched_getaffinity(0, sizeof(allowed), &allowed))
-		die("sched_getaffinity failed");
 	for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++) {
 		if (CPU_ISSET(cpu, &allowed) && index-- == 0) {
 			CPU_SET(cpu, &one);
@@ -57,6 +65,15 @@ static cpu_set_t nth_cpu(unsigned index)
 		}
 	}
 	die("there are fewer CPUs than threads; see --threads");
+}
+
+void team_pin_self(unsigned index)
+{
+	cpu_set_t cpu;
+
+	learn_allowed();
+	cpu = nth_cpu(index % (unsigned)CPU_COUNT(&allowed));
+	sched_setaffinity(0, sizeof(cpu), &cpu);
 }
 
 struct team *team_new(unsigned threads)

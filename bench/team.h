@@ -7,6 +7,11 @@
 
 struct team;
 
+/* Pins the calling thread to the @index-th CPU that its process may use; beginning anew where there
+ * are fewer. */
+void team_pin_self(unsigned index);
+
+
 struct team *team_new(unsigned threads);
 void team_delete(struct team *team);
 

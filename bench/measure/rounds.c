@@ -112,7 +112,7 @@ static bool run_cell(const struct plan *plan, const struct cell *cell, struct re
 		measure_in_child(plan, cell, record);
 	status = wait_for(child);
 	if (plan->clean)
-		plan->clean(plan);
+		plan->clean(plan, child);
 	if (interrupted)
 		return false;
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)

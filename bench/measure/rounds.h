@@ -45,7 +45,7 @@ struct plan {
 	void (*conclude)(const struct plan *plan, const struct cell *cell, struct series *series,
 			 const uint64_t *figures, bool not_huge);
 	/* In the parent, after each process, should it have died.  NULL: nothing. */
-	void (*clean)(const struct plan *plan);
+	void (*clean)(const struct plan *plan, int child);
 };
 
 /* All rounds, with progress on a terminal.  On SIGINT what there is until then. */
