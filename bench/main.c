@@ -195,6 +195,8 @@ static int run_verb(struct args *args, char **argv)
 
 	if (args->count == 3 && !strcmp(verb, "compare"))
 		return bench_compare(options, args->words[1], args->words[2]);
+	if (args->count > 1 && !strcmp(verb, "plot"))
+		return bench_plot(options, args->words + 1, args->count - 1);
 	set_environment(options->dir, argv);
 	for (unsigned i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
 		if (args->count != 1 || strcmp(verb, verbs[i].name))
@@ -213,11 +215,12 @@ int main(int argc, char **argv)
 {
 	static const struct argp argp = {
 		option_list, parse,
-		"fault\ntruncate\ncompare A.json B.json\n"
+		"fault\ntruncate\ncompare A.json B.json\nplot A.json...\n"
 		"alloc\ngrow\nio\nopen\nspace\ntrim\nprepare\nloop publish|reserve N",
 		"Measure what DAX costs, and the heap against its peers and the hardware.\v"
 		"fault: what a page fault takes.  truncate: what truncate, punching a hole "
-		"and the like take.  compare: whether B is slower than A.\n\n"
+		"and the like take.  compare: whether B is slower than A.  "
+		"plot: a picture (SVG).\n\n"
 		"alloc: what operations cost.  grow: what it adds that the file grows with use.  "
 		"io: what io_uring on blocks costs and brings.  "
 		"open: what opening and creating a pool costs.  "
