@@ -51,7 +51,7 @@ static bool compare_one(const struct series *a, const struct series *b, unsigned
 {
 	double percent = result_percents[percentile], *of_a, *of_b;
 
-	if (!series_knows(a, percent) || !series_knows(b, percent) ||
+	if (a->batch != b->batch || !series_knows(a, percent) || !series_knows(b, percent) ||
 	    !ranks_quotient(a->rounds, a->round_count, b->rounds, b->round_count, percent,
 			    &out->interval))
 		return false;
@@ -144,8 +144,8 @@ static void print_row(const struct options *options, const struct comparison *on
 	double percent = result_percents[one->percentile];
 	int judged = judge(one, options->threshold);
 	const char *word = judged > 0 ? "SLOWER" : judged < 0 ? "faster" : "";
-	double a_us = (double)histogram_percentile(&one->a->all, percent) / 1e3;
-	double b_us = (double)histogram_percentile(&one->b->all, percent) / 1e3;
+	double a_us = (double)histogram_percentile(&one->a->all, percent) / 1e3 / one->a->batch;
+	double b_us = (double)histogram_percentile(&one->b->all, percent) / 1e3 / one->b->batch;
 
 	if (options->markdown)
 		printf("| %s | %g | %.2f | %.2f | %.3f | %.3f-%.3f | %.3g | %s |\n", one->a->name,

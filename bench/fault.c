@@ -19,6 +19,7 @@
 #include <daxheap.h>
 
 #include "doctor.h"
+#include "explain.h"
 #include "fault.h"
 #include "scratch.h"
 #include "team.h"
@@ -208,37 +209,14 @@ static void measure(const struct plan *plan, const struct cell *cell, struct rec
 
 /* --- the whole --- */
 
-/* Asked once, and only where huge faults were wanted in vain. */
-static const char *ask_doctor(const char *dir)
-{
-	static struct doctor doctor;
-	static const char *answer;
-	const struct doctor_verdict *verdict = &doctor.verdicts[DOCTOR_HUGE_PAGES];
-
-	if (!answer) {
-		answer = doctor_examine(&doctor, dir);
-		if (!answer)
-			answer = verdict->answer == DOCTOR_YES ?
-				"space that is taken in one piece does get huge pages here" :
-				verdict->reason;
-	}
-	return answer;
-}
-
 static void conclude(const struct plan *plan, const struct cell *cell, struct series *series,
 		     const uint64_t *figures, bool not_huge)
 {
 	const struct fault *fault = cell->what;
 	struct json_object *seen;
-	char *more;
 
-	if (series->refused && not_huge) {
-		if (asprintf(&more, "%s; doctor: %s", series->refused,
-			     ask_doctor(plan->options->dir)) < 0)
-			die("out of memory");
-		free(series->refused);
-		series->refused = more;
-	}
+	if (not_huge)
+		explain_small(plan, series);
 	if (series->refused)
 		return;
 	seen = json_object_new_object();

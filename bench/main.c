@@ -173,6 +173,8 @@ static const struct verb {
 	{"prepare", bench_prepare, 21},
 	{"fault", bench_fault, 11},
 	{"truncate", bench_truncate, 11},
+	{"pin", bench_pin, 11},
+	{"flush", bench_flush, 11},
 };
 
 static int run_loop(const struct args *args)
@@ -215,11 +217,12 @@ int main(int argc, char **argv)
 {
 	static const struct argp argp = {
 		option_list, parse,
-		"fault\ntruncate\ncompare A.json B.json\nplot A.json...\n"
+		"fault\ntruncate\npin\nflush\ncompare A.json B.json\nplot A.json...\n"
 		"alloc\ngrow\nio\nopen\nspace\ntrim\nprepare\nloop publish|reserve N",
 		"Measure what DAX costs, and the heap against its peers and the hardware.\v"
 		"fault: what a page fault takes.  truncate: what truncate, punching a hole "
-		"and the like take.  compare: whether B is slower than A.  "
+		"and the like take.  pin: what it takes to hold pages and let go.  "
+		"flush: flushes, fences, stores past the cache.  compare: whether B is slower than A.  "
 		"plot: a picture (SVG).\n\n"
 		"alloc: what operations cost.  grow: what it adds that the file grows with use.  "
 		"io: what io_uring on blocks costs and brings.  "

@@ -90,7 +90,7 @@ static void add_distribution(struct picture *picture, const struct result *resul
 		/* The last value is where the first one that was not drawn would begin. */
 		fraction = ((double)seen - 0.5) / (double)all->count;
 		curve->points[curve->count++] = (struct chart_point){
-			.x = stretch(fraction), .ns = (double)histogram_middle(bin)};
+			.x = stretch(fraction), .ns = (double)histogram_middle(bin) / series->batch};
 	}
 }
 
@@ -231,13 +231,14 @@ static void add_point(struct picture *picture, const struct result *result,
 	if (curve->count == 64)
 		die("too many values of '%s' for one curve", picture->options->against);
 	curve->points[curve->count++] = (struct chart_point){
-		.x = position(value), .ns = (double)histogram_percentile(&series->all, 50),
-		.low = series->has_intervals ? series->intervals[0].low : 0,
-		.high = series->has_intervals ? series->intervals[0].high : 0};
+		.x = position(value),
+		.ns = (double)histogram_percentile(&series->all, 50) / series->batch,
+		.low = series->has_intervals ? series->intervals[0].low / series->batch : 0,
+		.high = series->has_intervals ? series->intervals[0].high / series->batch : 0};
 	if (series_knows(series, 90))
 		companion->points[companion->count++] = (struct chart_point){
 			.x = position(value),
-			.ns = (double)histogram_percentile(&series->all, 90)};
+			.ns = (double)histogram_percentile(&series->all, 90) / series->batch};
 }
 
 /* Two series of one value are no curve, and one value is none. */

@@ -25,6 +25,7 @@ struct series {
 	char *name;
 	struct json_object *params;	/* "size", "pins", ...: what it may be drawn against */
 	char *refused;			/* why there are no figures; NULL: there are */
+	unsigned batch;			/* operations that a value is the time of; mostly 1 */
 	char *note;			/* what to know of the figures; NULL: nothing */
 	unsigned round_count;
 	struct histogram *rounds;	/* ns */

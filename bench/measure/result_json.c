@@ -128,6 +128,8 @@ static struct json_object *series_json(const struct series *series)
 		report_add_string(object, "refused", series->refused);
 		return object;
 	}
+	if (series->batch > 1)
+		json_object_object_add(object, "batch", json_object_new_uint64(series->batch));
 	if (series->note)
 		report_add_string(object, "note", series->note);
 	json_object_object_add(object, "lat_ns", lat_json(series));
@@ -238,6 +240,9 @@ static bool read_series(struct json_object *object, struct series *series)
 	series->params = json_object_get(get(object, "params", json_type_object));
 	series->refused = get_copy(object, "refused");
 	series->note = get_copy(object, "note");
+	series->batch = (unsigned)get_count(object, "batch");
+	if (!series->batch)
+		series->batch = 1;
 	if (!series->name)
 		return false;
 	if (series->refused)

@@ -6,18 +6,21 @@
 #include "facts.h"
 #include "result.h"
 
-/* Three digits, in the room of eight. */
+/* Three digits. */
+static int digits_of(double us)
+{
+	return us < 0.1 ? 4 : us < 1 ? 3 : us < 10 ? 2 : us < 100 ? 1 : 0;
+}
+
 static void print_us(double ns)
 {
-	double us = ns / 1e3;
-
-	printf(" %8.*f", us < 10 ? 2 : us < 100 ? 1 : 0, us);
+	printf(" %8.*f", digits_of(ns / 1e3), ns / 1e3);
 }
 
 static void print_percentile(const struct series *series, double percent)
 {
 	if (series_knows(series, percent))
-		print_us((double)histogram_percentile(&series->all, percent));
+		print_us((double)histogram_percentile(&series->all, percent) / series->batch);
 	else
 		printf(" %8s", "-");
 }
@@ -25,9 +28,9 @@ static void print_percentile(const struct series *series, double percent)
 static void print_interval(const struct series *series, unsigned percentile)
 {
 	char text[32];
-	double low = series->intervals[percentile].low / 1e3;
-	double high = series->intervals[percentile].high / 1e3;
-	int digits = high < 10 ? 2 : high < 100 ? 1 : 0;
+	double low = series->intervals[percentile].low / 1e3 / series->batch;
+	double high = series->intervals[percentile].high / 1e3 / series->batch;
+	int digits = digits_of(high);
 
 	if (series->has_intervals && series_knows(series, result_percents[percentile]))
 		snprintf(text, sizeof(text), "%.*f-%.*f", digits, low, digits, high);
@@ -88,9 +91,10 @@ static void print_series(const struct series *series, int width, struct reasons 
 	print_percentile(series, 99);
 	print_interval(series, 2);
 	print_percentile(series, 99.9);
-	print_us((double)series->all.max);
+	print_us((double)series->all.max / series->batch);
 	if (series->harness.count)
-		printf(" %7.3f", (double)histogram_percentile(&series->harness, 50) / 1e3);
+		printf(" %7.*f", series->batch > 1 ? 4 : 3,
+		       (double)histogram_percentile(&series->harness, 50) / 1e3 / series->batch);
 	else
 		printf(" %7s", "-");
 	printf(" %8" PRIu64, series->all.count);

@@ -269,6 +269,7 @@ struct result rounds_run(const struct plan *plan)
 	for (unsigned i = 0; i < plan->count; i++) {
 		result.series[i].name = strdup(plan->cells[i].name);
 		result.series[i].params = json_object_get(plan->cells[i].params);
+		result.series[i].batch = plan->cells[i].batch ? plan->cells[i].batch : 1;
 		room = plan->cells[i].room > room ? plan->cells[i].room : room;
 	}
 	record = record_new(room);

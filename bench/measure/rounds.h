@@ -30,6 +30,7 @@ struct cell {
 	char name[96];
 	struct json_object *params;
 	unsigned room;			/* values of a round, at most */
+	unsigned batch;			/* operations of a value; 0: one */
 	const void *what;		/* the verb's own description */
 };
 
