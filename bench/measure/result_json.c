@@ -299,7 +299,8 @@ int result_read(const char *path, struct result *result, char *wrong, size_t roo
 	if (!top) {
 		/* json-c's word on it ends with a line feed. */
 		why = json_util_get_last_err();
-		snprintf(wrong, room, "%.*s", why ? (int)strcspn(why, "\n") : 0, why ? why : "");
+		snprintf(wrong, room, "%s: can't be read as JSON: %.*s", path,
+			 why ? (int)strcspn(why, "\n") : 0, why ? why : "");
 		return -EINVAL;
 	}
 	err = take(top, path, &read, wrong, room);

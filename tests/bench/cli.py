@@ -1,0 +1,254 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""What daxbench measures with, from outside: results, comparisons, pictures, bad input. Prints TAP.
+
+On whatever file system TMPDIR is, without root; no test depends on how long anything takes.
+$DAXBENCH names the program; the default is the one in the current folder.
+"""
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import xml.etree.ElementTree
+from pathlib import Path
+
+DAXBENCH = os.path.abspath(os.environ.get("DAXBENCH", "./daxbench"))
+# Enough rounds for an interval, few operations.
+QUICK = ["--rounds", "5", "--ops", "64"]
+# Of what is written already, a page cache may map many pages by one fault.
+FAULT = ["fault", "--only", "write-first/hole/4k,write-first/unwritten/4k"]
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        scratch = tempfile.TemporaryDirectory(prefix="daxbench-test-")
+        self.addCleanup(scratch.cleanup)
+        self.dir = Path(scratch.name)
+
+    def run_it(self, *args, expect=0):
+        done = subprocess.run([DAXBENCH, "--dir", str(self.dir), *map(str, args)],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              universal_newlines=True, timeout=300)
+        self.assertEqual(done.returncode, expect, "%s\n%s" % (done.stdout, done.stderr))
+        return done
+
+    def measure(self, name, *args):
+        path = self.dir / name
+        self.run_it(*args, *QUICK, "--json", path)
+        return path
+
+    def slower(self, path, name, factor, **changes):
+        """A copy in which the first series takes `factor` times as long."""
+        result = json.loads(path.read_text())
+        for round_ in result["series"][0]["rounds"]:
+            round_["bins"] = {str(int(int(low) * factor)): count
+                              for low, count in round_["bins"].items()}
+            round_["min"], round_["max"] = (int(round_[end] * factor) for end in ("min", "max"))
+        result["facts"].update(changes.get("facts", {}))
+        result.update(changes.get("top", {}))
+        copy = self.dir / name
+        copy.write_text(json.dumps(result))
+        return copy
+
+
+class Results(Case):
+    def test_fault(self):
+        result = json.loads(self.measure("a.json", *FAULT).read_text())
+        self.assertEqual(result["verb"], "fault")
+        self.assertEqual(len(result["series"]), 2)
+        for key in ("kernel", "accelerator", "cpu", "governor", "thp", "file_system",
+                    "mount_options", "timer"):
+            self.assertIn(key, result["facts"])
+        for series in result["series"]:
+            self.assertEqual(len(series["rounds"]), 5)
+            lat = series["lat_ns"]
+            self.assertEqual(lat["N"], 5 * 64)
+            self.assertEqual(sum(lat["bins"].values()), lat["N"])
+            self.assertLessEqual(lat["min"], lat["percentile"]["50.000000"])
+            self.assertLessEqual(lat["percentile"]["90.000000"], lat["max"])
+            # Fewer than five values are beyond it.
+            self.assertNotIn("99.900000", lat["percentile"])
+            low, high = series["interval95_ns"]["50.000000"]
+            self.assertLessEqual(low, high)
+            self.assertGreaterEqual(series["verified"]["faults"],
+                                    series["verified"]["faults_expected"])
+
+    def test_raw_values_are_those_of_the_bins(self):
+        result = json.loads(self.measure("a.json", *FAULT, "--raw").read_text())
+        series = result["series"][0]
+        values = [value for values in series["raw_ns"] for value in values]
+        self.assertEqual(len(values), 5 * 64)
+        self.assertEqual((min(values), max(values)),
+                         (series["lat_ns"]["min"], series["lat_ns"]["max"]))
+        self.assertAlmostEqual(sum(values) / len(values), series["lat_ns"]["mean"], places=3)
+
+    def test_other_verbs(self):
+        for verb, only in (("truncate", "truncate/4k/*,unlink/4k/*"), ("pin", "vmsplice-*/1-page"),
+                           ("flush", "*/64")):
+            path = self.dir / (verb + ".json")
+            self.run_it(verb, "--only", only, "--rounds", 5, "--ops", 8, "--json", path)
+            result = json.loads(path.read_text())
+            measured = [s for s in result["series"] if "lat_ns" in s]
+            self.assertTrue(measured, verb)
+            for series in measured:
+                self.assertEqual(series["lat_ns"]["N"], 40, series["name"])
+
+    def test_unlink_leaves_nothing(self):
+        self.run_it("truncate", "--only", "unlink/*k/*", "--rounds", 1, "--ops", 2)
+        self.assertEqual(os.listdir(self.dir), [])
+
+    def test_huge_is_never_small_in_disguise(self):
+        """Where there are no huge pages, no figure is shown, and the doctor says why."""
+        path = self.dir / "a.json"
+        done = subprocess.run([DAXBENCH, "fault", "--dir", str(self.dir), "--only",
+                               "write-first/*/2m", "--rounds", "1", "--ops", "2", "--json",
+                               str(path)], stdout=subprocess.PIPE, universal_newlines=True)
+        for series in json.loads(path.read_text())["series"]:
+            if "refused" in series:
+                self.assertIn("doctor: ", series["refused"])
+                self.assertNotIn("lat_ns", series)
+                self.assertIn("no figures", done.stdout)
+            else:
+                self.assertLessEqual(series["lat_ns"]["N"], series["verified"]["huge_ranges"])
+
+    def test_interrupted(self):
+        """What was measured until then is kept."""
+        path = self.dir / "a.json"
+        child = subprocess.Popen([DAXBENCH, *FAULT, "--dir", str(self.dir), "--rounds", "100000",
+                                  "--ops", "16", "--json", str(path)],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        time.sleep(2)
+        child.send_signal(signal.SIGINT)
+        out, _ = child.communicate(timeout=120)
+        self.assertEqual(child.returncode, 130)
+        self.assertIn(b"Interrupted", out)
+        result = json.loads(path.read_text())
+        self.assertTrue(result["interrupted"])
+        self.assertGreater(result["series"][0]["lat_ns"]["N"], 0)
+
+
+class Comparisons(Case):
+    def test_the_same_is_no_regression(self):
+        path = self.measure("a.json", *FAULT)
+        done = self.run_it("compare", path, path)
+        self.assertIn("0 slower, 0 faster", done.stdout)
+
+    def test_slower_is_found(self):
+        path = self.measure("a.json", *FAULT)
+        slow = self.slower(path, "b.json", 1.5)
+        self.assertIn("SLOWER", self.run_it("compare", path, slow, expect=1).stdout)
+        self.assertIn("faster", self.run_it("compare", slow, path).stdout)
+        # The same is below a threshold that is high enough.
+        self.run_it("compare", path, slow, "--threshold", 100)
+
+    def test_markdown(self):
+        path = self.measure("a.json", *FAULT)
+        slow = self.slower(path, "b.json", 1.5)
+        done = self.run_it("compare", path, slow, "--markdown", expect=1)
+        self.assertIn("| SLOWER |", done.stdout)
+        self.assertIn("|---|", done.stdout)
+
+    def test_what_is_not_to_be_compared(self):
+        path = self.measure("a.json", *FAULT)
+        emulated = self.slower(path, "b.json", 1, facts={"accelerator": "TCG"})
+        other = self.slower(path, "c.json", 1, top={"verb": "truncate"})
+        self.assertIn("accelerator", self.run_it("compare", path, emulated, expect=2).stderr)
+        self.assertIn("different", self.run_it("compare", path, other, expect=2).stderr)
+
+    def test_other_facts_are_told(self):
+        path = self.measure("a.json", *FAULT)
+        newer = self.slower(path, "b.json", 1, facts={"kernel": "99.9"})
+        self.assertIn("99.9", self.run_it("compare", path, newer).stdout)
+
+    def test_broken_json(self):
+        path = self.measure("a.json", *FAULT)
+        (self.dir / "b.json").write_text(path.read_text()[:1000])
+        self.assertIn("b.json", self.run_it("compare", path, self.dir / "b.json", expect=2).stderr)
+        self.assertIn("none.json",
+                      self.run_it("compare", path, self.dir / "none.json", expect=2).stderr)
+
+
+class Pictures(Case):
+    def draw(self, *args):
+        svg = self.run_it("plot", *args).stdout
+        return xml.etree.ElementTree.fromstring(svg), svg
+
+    def test_distributions(self):
+        path = self.measure("a.json", *FAULT)
+        root, svg = self.draw(path)
+        self.assertTrue(root.tag.endswith("svg"))
+        for name in ("write-first/hole/4k", "99 %"):
+            self.assertIn(">%s<" % name, svg)
+
+    def test_against_a_parameter(self):
+        path = self.dir / "a.json"
+        self.run_it("truncate", "--only", "truncate/[42]*k/dirty,punch/[42]*k/dirty",
+                    "--rounds", 5, "--ops", 4, "--json", path)
+        _, svg = self.draw(path, "--against", "size")
+        for name in ("truncate", "punch", "256 KiB"):
+            self.assertIn(">%s<" % name, svg)
+
+    def test_nothing_to_draw(self):
+        path = self.measure("a.json", *FAULT)
+        self.assertIn("--only", self.run_it("plot", path, "--only", "none", expect=74).stderr)
+        self.assertIn("'pins'", self.run_it("plot", path, "--against", "pins", expect=74).stderr)
+
+    def test_kinds_are_not_mixed(self):
+        path = self.measure("a.json", *FAULT)
+        emulated = self.slower(path, "b.json", 1, facts={"accelerator": "TCG"})
+        self.assertIn("TCG", self.run_it("plot", path, emulated, expect=74).stderr)
+
+
+class BadInput(Case):
+    def test_nothing_left(self):
+        self.assertIn("--only", self.run_it("fault", "--only", "none", expect=74).stderr)
+
+    def test_no_such_folder(self):
+        done = subprocess.run([DAXBENCH, "fault", "--dir", str(self.dir / "none")],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              universal_newlines=True)
+        self.assertEqual(done.returncode, 74)
+        self.assertIn("none", done.stderr)
+
+    def test_usage(self):
+        for args in (["frobnicate"], ["fault", "--ops", "0"], ["compare", "a"],
+                     ["compare", "a", "b", "--threshold", "x"], ["plot"]):
+            self.run_it(*args, expect=64)
+
+
+class Tap(unittest.TestResult):
+    """unittest's results as TAP."""
+
+    def _line(self, test, good, remark="", details=""):
+        print("%s %d - %s%s" % ("ok" if good else "not ok", self.testsRun,
+                                ".".join(test.id().split(".")[1:]), remark))
+        for line in details.splitlines():
+            print("# " + line)
+        sys.stdout.flush()
+
+    def addSuccess(self, test):
+        self._line(test, True)
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        self._line(test, False, details=self.failures[-1][1])
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        self._line(test, False, details=self.errors[-1][1])
+
+
+def main():
+    suite = unittest.defaultTestLoader.loadTestsFromModule(sys.modules["__main__"])
+    result = Tap()
+    suite.run(result)
+    print("1..%d" % result.testsRun)
+    return 0 if result.wasSuccessful() and result.testsRun else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
