@@ -21,7 +21,7 @@ from unittest import mock
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tools/daxlab"))
 
-from daxlab import (apt, cache, cli, closure, cpio, guest, holders, image, kernels,  # noqa: E402
+from daxlab import (apt, bench, cache, cli, closure, cpio, guest, holders, image, kernels,  # noqa: E402
                     ktap, lab, matrix, modules, pmem, powercut, qemu, table, vmlinux)
 from daxlab.errors import EXIT_LAB, LabError  # noqa: E402
 
@@ -916,6 +916,47 @@ class PowerCut(Case):
         (self.folder / "exit").write_text("0")
         self.assertTrue(moment(running))
         self.assertTrue(moment.ended_early)
+
+
+class BenchTable(Case):
+    def column(self, fs, median, interval=None, **more):
+        column = bench.Column("6.12", fs)
+        series = {"name": "write/4k", "lat_ns": {"percentile": {"50.000000": median}}, **more}
+        if interval:
+            series["interval95_ns"] = {"50.000000": interval}
+        column.results = {"fault": {"series": [series, {"name": "write/2m", "refused": "why"}]}}
+        return column
+
+    def test_side_by_side(self):
+        columns = [self.column("ext4", 82200, [80000, 84000]), self.column("xfs", 1234567)]
+        text = bench.Table(columns, ["fault"], False).terminal()
+        rows = [line.split() for line in text.splitlines()]
+        self.assertEqual(rows[0], ["fault", "6.12/ext4", "6.12/xfs"])
+        self.assertEqual(rows[1], ["write/4k", "82.2", "±2%", "1235"])
+        self.assertEqual(rows[2], ["write/2m", "-", "-"])
+        self.assertNotIn("TCG", text)
+
+    def test_batches_are_divided(self):
+        columns = [self.column("ext4", 6400, batch=64)]
+        self.assertIn("| write/4k | 0.10 |", bench.Table(columns, ["fault"], False).markdown())
+
+    def test_what_went_wrong_is_told(self):
+        columns = [self.column("ext4", 100), bench.Column("6.12", "xfs")]
+        columns[1].take(self.folder, ["fault"], "the guest hangs")
+        text = bench.Table(columns, ["fault"], True).terminal()
+        self.assertIn("6.12/xfs: the guest hangs", text)
+        self.assertIn("TCG", text)
+
+    def test_missing_results_are_wrong(self):
+        column = bench.Column("6.12", "ext4")
+        (self.folder / "fault.json").write_text(json.dumps({"series": []}))
+        column.take(self.folder, ["fault", "pin"], None)
+        self.assertEqual(column.wrong, "no figures of pin")
+
+    def test_patterns_reach_the_guest_whole(self):
+        options = mock.Mock(rounds=5, ops=None, only="write-*,it's")
+        script = bench._script(options, ["fault"])
+        self.assertIn("--only 'write-*,it'\\''s'", script)
 
 
 class Tap(unittest.TestResult):

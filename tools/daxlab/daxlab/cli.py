@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 
-from . import holders, listing, matrix, pmem, powercut, progress, qemu, run
+from . import bench, holders, listing, matrix, pmem, powercut, progress, qemu, run
 from .cache import default_root
 from .errors import EXIT_INTERRUPTED, EXIT_LAB, Interrupted, LabError
 
@@ -20,6 +20,7 @@ examples:
   daxlab run --kernel 6.12 --fs ext4,xfs -- sh -c 'df $PMEM_DIR'
   daxlab run --kernel newest --share . -- ./my-test /mnt/pmem
   daxlab matrix --kernels 6.1,newest --fs xfs --markdown verify.md
+  daxlab bench --kernels 6.12,newest --fs ext4 --verbs fault --only 'write-first/*'
   daxlab powercut --kernel 6.12 --fs ext4 --with build/kv \\
       --work 'kv /mnt/pmem/pool load 1000000' --check 'kv /mnt/pmem/pool check'
 
@@ -193,10 +194,34 @@ def _add_table(verbs):
     parser.set_defaults(call=matrix.show_stored)
 
 
+def _add_bench(verbs):
+    parser = verbs.add_parser("bench", help="latencies of page faults, truncate and the like on "
+                              "several kernels, side by side", description=bench.__doc__)
+    parser.add_argument("--kernels", default="6.1,6.12,6.16,newest", metavar="KERNEL,...",
+                        help="(%(default)s)")
+    parser.add_argument("--fs", default="ext4,xfs", metavar="FS,...", help="(%(default)s)")
+    parser.add_argument("--verbs", default=",".join(bench.VERBS), metavar="VERB,...",
+                        help="of daxbench (%(default)s)")
+    parser.add_argument("--daxbench", metavar="FILE", help="the program to run")
+    parser.add_argument("--only", metavar="GLOB,...", help="these series only")
+    parser.add_argument("--rounds", type=_number(1), default=5, metavar="N",
+                        help="of daxbench (%(default)s)")
+    parser.add_argument("--ops", type=_number(1), metavar="N", help="operations of a round")
+    parser.add_argument("--results", metavar="DIR", help="keep daxbench's results there, for its "
+                        "compare and plot")
+    _add_report(parser)
+    _add_timeout(parser, 900.0)
+    # Two guests at once would measure each other.
+    _add_jobs(parser, 1)
+    _add_refresh(parser)
+    parser.set_defaults(call=bench.bench)
+
+
 def _parser():
     parser = Parser(prog="daxlab", description=ABOUT, epilog=NOTES % default_root())
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
-    for add in (_add_kernels, _add_run, _add_shell, _add_powercut, _add_matrix, _add_table):
+    for add in (_add_kernels, _add_run, _add_shell, _add_powercut, _add_matrix, _add_table,
+                _add_bench):
         add(verbs)
     return parser
 

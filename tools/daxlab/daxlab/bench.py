@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""`daxlab bench`: daxbench in a guest for each kernel and file system, side by side."""
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from . import accel, guest, lab, progress, qemu
+from .errors import LabError
+
+VERBS = ("fault", "truncate", "pin", "flush")
+# In the guest: each verb by itself, so that what one of them could not do costs the others nothing.
+SCRIPT = """failed=0
+for verb in %s; do
+	daxbench $verb --dir /mnt/pmem %s --json /share/$verb.json >/dev/null || failed=1
+done
+exit $failed
+"""
+
+
+def find_daxbench(given):
+    """The program: as named, beside this tree's build, or on the PATH."""
+    if given:
+        if not os.path.isfile(given):
+            raise LabError("--daxbench %s: there is no such file; build it (make daxbench)" % given)
+        return os.path.abspath(given)
+    built = Path(__file__).parents[3] / "build" / "daxbench"
+    path = str(built) if built.is_file() else shutil.which("daxbench")
+    if not path:
+        raise LabError("daxbench is not on the PATH; name it: --daxbench FILE")
+    return path
+
+
+def _verbs(text):
+    for verb in lab.split(text):
+        if verb not in VERBS:
+            raise LabError("--verbs %s: daxlab bench knows %s" % (verb, ", ".join(VERBS)))
+    return lab.split(text)
+
+
+def _quoted(text):
+    return "'%s'" % text.replace("'", "'\\''")
+
+
+def _script(options, verbs):
+    arguments = ["--rounds %d" % options.rounds]
+    if options.ops:
+        arguments.append("--ops %d" % options.ops)
+    if options.only:
+        arguments.append("--only " + _quoted(options.only))
+    return SCRIPT % (" ".join(verbs), " ".join(arguments))
+
+
+class Column:
+    """What one guest measured: {verb: daxbench's result}."""
+
+    def __init__(self, kernel, fs):
+        self.kernel, self.fs = kernel, fs
+        self.results, self.wrong = {}, None
+
+    @property
+    def label(self):
+        return "%s/%s" % (self.kernel, self.fs)
+
+    def take(self, share, verbs, outcome):
+        """`outcome`: None, or how the guest died."""
+        for verb in verbs:
+            try:
+                self.results[verb] = json.loads((share / (verb + ".json")).read_text())
+            except (OSError, ValueError):
+                self.wrong = "no figures of %s" % verb
+        self.wrong = outcome or self.wrong
+
+    def save(self, folder):
+        for verb, result in self.results.items():
+            name = "%s-%s-%s.json" % (verb, self.kernel, self.fs)
+            (folder / name).write_text(json.dumps(result))
+
+
+def _measure(the_lab, options, verbs, kernel, fs, how):
+    column = Column(kernel.name, fs)
+    with the_lab.cache.scratch("bench") as share:
+        job = guest.Job(kernel, fs, ["sh", "-c", _script(options, verbs)],
+                        ["%s:/bin/daxbench" % options.daxbench], share,
+                        timeout_s=options.timeout, on_stdout=lambda data: None,
+                        on_stderr=_say(column.label))
+        result = the_lab.run(job, how)
+        lab.say_death(result)
+        column.take(share, verbs, None if result.outcome == guest.EXITED else result.reason)
+    progress.note("%-12s %s" % (column.label, column.wrong or "measured"))
+    return column
+
+
+def _say(label):
+    def say(data):
+        for line in data.decode(errors="replace").splitlines():
+            progress.note("%s: %s" % (label, line))
+    return say
+
+
+def _cell(series):
+    """"82.2 ±12%": the median in microseconds, and half its interval."""
+    if series is None:
+        return ""
+    if "lat_ns" not in series:
+        return "-"
+    percentiles = series["lat_ns"]["percentile"]
+    if "50.000000" not in percentiles:
+        return "few"
+    median = percentiles["50.000000"] / series.get("batch", 1) / 1e3
+    text = "%.*f" % (2 if median < 10 else 1 if median < 100 else 0, median)
+    interval = series.get("interval95_ns", {}).get("50.000000")
+    if not interval:
+        return text
+    half = (interval[1] - interval[0]) / 2 / max(percentiles["50.000000"], 1) * 100
+    return "%s ±%.0f%%" % (text, half)
+
+
+class Table:
+    """Rows are series, columns are guests; one block for each verb."""
+
+    def __init__(self, columns, verbs, emulated):
+        self.columns, self.verbs, self.emulated = columns, verbs, emulated
+
+    def _blocks(self):
+        for verb in self.verbs:
+            found = [{s["name"]: s for s in column.results.get(verb, {}).get("series", [])}
+                     for column in self.columns]
+            names = list(dict.fromkeys(name for series in found for name in series))
+            yield verb, [(name, [_cell(series.get(name)) for series in found]) for name in names]
+
+    def _notes(self):
+        notes = ["Medians in microseconds, with half of the 95 % interval; -: not to be had there "
+                 "(daxbench's own result says why)."]
+        if self.emulated:
+            notes.append("The CPU is emulated (TCG): these times are not to be compared with "
+                         "others.")
+        return notes + ["%s: %s" % (column.label, column.wrong)
+                        for column in self.columns if column.wrong]
+
+    def terminal(self):
+        lines = []
+        for verb, rows in self._blocks():
+            width = max([len(name) for name, _ in rows] + [len(verb)])
+            lines.append("%-*s" % (width, verb) +
+                         "".join("%16s" % column.label for column in self.columns))
+            lines += ["%-*s" % (width, name) + "".join("%16s" % cell for cell in cells)
+                      for name, cells in rows]
+            lines.append("")
+        return "\n".join(lines + self._notes()) + "\n"
+
+    def markdown(self):
+        lines = []
+        for verb, rows in self._blocks():
+            lines.append("| %s | %s |" % (verb, " | ".join(c.label for c in self.columns)))
+            lines.append("|---|" + "---:|" * len(self.columns))
+            lines += ["| %s | %s |" % (name, " | ".join(cells)) for name, cells in rows]
+            lines.append("")
+        return "\n".join(lines) + "\n" + "\n\n".join(self._notes()) + "\n"
+
+
+def bench(options):
+    for path in (options.json, options.markdown):
+        lab.check_writable(path)
+    systems, verbs = lab.file_systems(options.fs), _verbs(options.verbs)
+    options.daxbench = find_daxbench(options.daxbench)
+    if options.results:
+        options.results = Path(options.results)
+        options.results.mkdir(parents=True, exist_ok=True)
+    the_lab = lab.Lab()
+    kernels = the_lab.kernels(options.kernels, options.refresh)
+    how = the_lab.accel(kernels[0])
+    columns = lab.in_parallel(
+        [lambda k=kernel, f=fs: _measure(the_lab, options, verbs, k, f, how)
+         for kernel in kernels for fs in systems], options.jobs)
+    emulated = any(result["facts"].get("accelerator") == "TCG"
+                   for column in columns for result in column.results.values())
+    for column in columns if options.results else []:
+        column.save(options.results)
+    if options.json:
+        lab.write_json(options.json, {
+            "tool": "daxlab", "accelerator": accel.describe(how), "qemu": qemu.version(),
+            "columns": [{"kernel": c.kernel, "fs": c.fs, "wrong": c.wrong, "results": c.results}
+                        for c in columns]})
+    the_table = Table(columns, verbs, emulated)
+    if options.markdown:
+        Path(options.markdown).write_text(the_table.markdown())
+    progress.clear()
+    if options.json != "-":
+        sys.stdout.write(the_table.terminal())
+    return 1 if any(column.wrong for column in columns) else 0
