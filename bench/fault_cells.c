@@ -56,8 +56,8 @@ unsigned fault_ops(const struct fault *fault, const struct options *options)
 	if (fault->size > FAULT_HUGE)
 		return 4;
 	if (fault->size == FAULT_HUGE)
-		return 48;
-	return is_batch(fault) ? 8 : 1024;
+		return 24;
+	return is_batch(fault) ? 4 : 512;
 }
 
 static void name_cell(const struct fault *fault, char *name, size_t room)

@@ -27,8 +27,8 @@
 #define LINE	64u
 #define FILE_MIB 16u
 #define BATCH_BYTES 16384u	/* of small operations */
-#define BATCHES	   256u
-#define BATCHES_LARGE 48u	/* of 64 KiB and more */
+#define BATCHES	   128u
+#define BATCHES_LARGE 24u	/* of 64 KiB and more */
 #define WARMUP	4u
 
 struct method {

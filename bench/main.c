@@ -171,10 +171,10 @@ static const struct verb {
 	{"space", bench_space, 21},
 	{"trim", bench_trim, 21},
 	{"prepare", bench_prepare, 21},
-	{"fault", bench_fault, 11},
-	{"truncate", bench_truncate, 11},
-	{"pin", bench_pin, 11},
-	{"flush", bench_flush, 11},
+	{"fault", bench_fault, 21},
+	{"truncate", bench_truncate, 21},
+	{"pin", bench_pin, 21},
+	{"flush", bench_flush, 21},
 };
 
 static int run_loop(const struct args *args)

@@ -27,7 +27,7 @@
 
 #define PAGE	  ((size_t)4096)
 #define HUGE	  ((size_t)2 << 20)
-#define OPS	  256u
+#define OPS	  128u
 #define WARMUP	  4u
 #define PAGES_MAX 256u
 

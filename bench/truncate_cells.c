@@ -25,8 +25,8 @@ unsigned reclaim_ops(const struct reclaim *reclaim, const struct options *option
 	if (options->ops)
 		return options->ops;
 	if (reclaim->size > 8 * MIB)
-		return 4;
-	return reclaim->size > 64 * KIB || reclaim->processes ? 10 : 48;
+		return 2;
+	return reclaim->size > 64 * KIB || reclaim->processes ? 6 : 24;
 }
 
 static void append(char *name, size_t room, const char *what, unsigned count)

@@ -204,7 +204,7 @@ def _add_bench(verbs):
                         help="of daxbench (%(default)s)")
     parser.add_argument("--daxbench", metavar="FILE", help="the program to run")
     parser.add_argument("--only", metavar="GLOB,...", help="these series only")
-    parser.add_argument("--rounds", type=_number(1), default=5, metavar="N",
+    parser.add_argument("--rounds", type=_number(1), default=9, metavar="N",
                         help="of daxbench (%(default)s)")
     parser.add_argument("--ops", type=_number(1), metavar="N", help="operations of a round")
     parser.add_argument("--results", metavar="DIR", help="keep daxbench's results there, for its "
