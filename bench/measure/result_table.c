@@ -50,7 +50,7 @@ static void print_noise(const struct series *series)
 		printf("  %" PRIu64 " ms stolen", noise->steal_ms);
 }
 
-/* Reasons why there are no figures, each told once, below the table. */
+/* Notes, and reasons why there are no figures, each told once, below the table. */
 struct reasons {
 	const char *texts[32];
 	unsigned count;
@@ -99,9 +99,9 @@ static void print_series(const struct series *series, int width, struct reasons 
 		printf(" %7s", "-");
 	printf(" %8" PRIu64, series->all.count);
 	print_noise(series);
-	putchar('\n');
 	if (series->note)
-		printf("    %s\n", series->note);
+		printf("  [%u]", number_of(reasons, series->note));
+	putchar('\n');
 }
 
 void result_print(const struct result *result)
