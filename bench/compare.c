@@ -198,7 +198,7 @@ static void print_missing(const struct result *a, const struct result *b, const 
 
 int bench_compare(const struct options *options, const char *a_path, const char *b_path)
 {
-	struct result a, b = {0};
+	struct result a = {0}, b = {0};
 	struct comparisons all;
 	char wrong[512];
 	int status = EXIT_UNFIT;
@@ -206,9 +206,7 @@ int bench_compare(const struct options *options, const char *a_path, const char 
 	if (result_read(a_path, &a, wrong, sizeof(wrong)) ||
 	    result_read(b_path, &b, wrong, sizeof(wrong))) {
 		fprintf(stderr, "daxbench: %s\n", wrong);
-		return EXIT_UNFIT;
-	}
-	if (fit(options, a_path, &a, b_path, &b)) {
+	} else if (fit(options, a_path, &a, b_path, &b)) {
 		all = compare_all(&a, &b);
 		print_table(options, &all);
 		print_missing(&a, &b, b_path);

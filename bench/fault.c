@@ -250,10 +250,8 @@ int bench_fault(const struct options *options)
 {
 	struct plan plan = {.verb = "fault", .options = options, .measure = measure,
 			    .conclude = conclude};
-	struct cell *cells;
 
 	place = look_at(options->dir);
-	plan.count = fault_list(options, &place, &cells);
-	plan.cells = cells;
+	fault_list(&plan, &place);
 	return rounds_report(&plan);
 }

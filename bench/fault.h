@@ -50,9 +50,8 @@ unsigned fault_pages(const struct fault *fault, const struct fault_place *place)
 /* Operations of a round, in each thread. */
 unsigned fault_ops(const struct fault *fault, const struct options *options);
 
-/* The cells that --only leaves; their number. */
-unsigned fault_list(const struct options *options, const struct fault_place *place,
-		    struct cell **cells);
+/* Adds all of them, as far as --only leaves them. */
+void fault_list(struct plan *plan, const struct fault_place *place);
 
 /* A part of a file that one thread works on, mapped. */
 struct fault_part {

@@ -1,18 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* daxbench fault: what is measured. */
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "fault.h"
 
-#define CELLS_MAX 256u
-
 struct list {
-	const struct options *options;
+	struct plan *plan;
 	const struct fault_place *place;
-	struct cell *cells;
-	unsigned count;
 };
 
 static const char *const mode_names[] = {"first", "refault", "protect", "populate",
@@ -60,22 +54,8 @@ unsigned fault_ops(const struct fault *fault, const struct options *options)
 	return is_batch(fault) ? 4 : 512;
 }
 
-static void name_cell(const struct fault *fault, char *name, size_t room)
+static void fill_params(const struct fault *fault, struct json_object *params)
 {
-	char threads[32] = "";
-
-	if (fault->threads > 1)
-		snprintf(threads, sizeof(threads), "/%u-threads-%s", fault->threads,
-			 fault->separate ? "separate" : "shared");
-	snprintf(name, room, "%s-%s/%s/%s%s%s", fault->write ? "write" : "read",
-		 mode_names[fault->mode], backing_names[fault->backing], size_name(fault->size),
-		 fault->sync ? "/sync" : "", threads);
-}
-
-static struct json_object *params_of(const struct fault *fault)
-{
-	struct json_object *params = json_object_new_object();
-
 	report_add_string(params, "access", fault->write ? "write" : "read");
 	report_add_string(params, "mode", mode_names[fault->mode]);
 	report_add_string(params, "backing", backing_names[fault->backing]);
@@ -83,36 +63,34 @@ static struct json_object *params_of(const struct fault *fault)
 	json_object_object_add(params, "map_sync", json_object_new_boolean(fault->sync));
 	json_object_object_add(params, "threads", json_object_new_int((int)fault->threads));
 	json_object_object_add(params, "separate_files", json_object_new_boolean(fault->separate));
-	return params;
 }
 
-static void add(struct list *list, struct fault fault)
+static void add(struct list *list, const struct fault *fault)
 {
-	struct cell *cell = &list->cells[list->count];
-	struct fault *copy;
-	char name[sizeof(cell->name)];
+	char threads[32] = "";
+	struct cell *cell;
 
-	name_cell(&fault, name, sizeof(name));
-	if (!matches(list->options->only, name) || list->count == CELLS_MAX)
+	if (fault->threads > 1)
+		snprintf(threads, sizeof(threads), "/%u-threads-%s", fault->threads,
+			 fault->separate ? "separate" : "shared");
+	cell = plan_add(list->plan, fault, sizeof(*fault), "%s-%s/%s/%s%s%s",
+			fault->write ? "write" : "read", mode_names[fault->mode],
+			backing_names[fault->backing], size_name(fault->size),
+			fault->sync ? "/sync" : "", threads);
+	if (!cell)
 		return;
-	copy = malloc(sizeof(*copy));
-	if (!copy)
-		die("out of memory");
-	*copy = fault;
-	*cell = (struct cell){.params = params_of(&fault), .what = copy,
-			      .room = fault_ops(&fault, list->options) * fault.threads};
-	memcpy(cell->name, name, sizeof(name));
-	list->count++;
+	fill_params(fault, cell->params);
+	cell->room = fault_ops(fault, list->plan->options) * fault->threads;
 }
 
 /* A store with MAP_SYNC as well, where that is to be had. */
 static void add_both(struct list *list, struct fault fault)
 {
 	fault.sync = false;
-	add(list, fault);
+	add(list, &fault);
 	fault.sync = true;
 	if (fault.write && list->place->dax)
-		add(list, fault);
+		add(list, &fault);
 }
 
 static void add_single(struct list *list, bool write, enum fault_mode mode,
@@ -124,7 +102,7 @@ static void add_single(struct list *list, bool write, enum fault_mode mode,
 
 static void add_threads(struct list *list, size_t size)
 {
-	for (const unsigned *n = list->options->threads; *n; n++) {
+	for (const unsigned *n = list->plan->options->threads; *n; n++) {
 		struct fault fault = {.write = true, .mode = FAULT_FIRST,
 				      .backing = FAULT_UNWRITTEN, .size = size, .threads = *n};
 
@@ -157,27 +135,21 @@ static void add_of_device(struct list *list, size_t align)
 {
 	struct fault fault = {.write = true, .backing = FAULT_DEVICE, .size = align, .threads = 1};
 
-	add(list, fault);
+	add(list, &fault);
 	fault.write = false;
-	add(list, fault);
+	add(list, &fault);
 	fault.mode = FAULT_MAP_POPULATE;
-	add(list, fault);
+	add(list, &fault);
 }
 
-unsigned fault_list(const struct options *options, const struct fault_place *place,
-		    struct cell **cells)
+void fault_list(struct plan *plan, const struct fault_place *place)
 {
-	struct list list = {.options = options, .place = place,
-			    .cells = calloc(CELLS_MAX + 1, sizeof(struct cell))};
+	struct list list = {.plan = plan, .place = place};
 
-	if (!list.cells)
-		die("out of memory");
 	if (place->devdax) {
 		add_of_device(&list, place->devdax_align);
 	} else {
 		add_of_size(&list, FAULT_PAGE);
 		add_of_size(&list, FAULT_HUGE);
 	}
-	*cells = list.cells;
-	return list.count;
 }

@@ -210,26 +210,28 @@ static void clean(const struct plan *plan, int child)
 	}
 }
 
+static void add(struct plan *plan, const struct pair *pair)
+{
+	const char *by = pair->by_fio ? "fio" : "daxbench";
+	struct cell *cell = plan_add(plan, pair, sizeof(*pair), "%s/%s", work_names[pair->work],
+				     by);
+
+	if (!cell)
+		return;
+	cell->room = plan->options->ops ? plan->options->ops : OPS;
+	report_add_string(cell->params, "work", work_names[pair->work]);
+	report_add_string(cell->params, "by", by);
+}
+
 int bench_fio(const struct options *options)
 {
-	static struct pair pairs[6];
-	struct cell *cells = calloc(7, sizeof(*cells));
-	struct plan plan = {.verb = "fio", .options = options, .measure = measure, .cells = cells,
-			    .clean = clean};
+	struct plan plan = {.verb = "fio", .options = options, .measure = measure, .clean = clean};
 
-	if (!cells)
-		die("out of memory");
-	for (unsigned i = 0; i < 6; i++) {
-		struct cell *cell = &cells[plan.count];
+	for (unsigned work = WRITE; work <= PMEM_WRITE; work++)
+		for (unsigned by_fio = 0; by_fio < 2; by_fio++) {
+			struct pair pair = {.work = work, .by_fio = by_fio};
 
-		pairs[i] = (struct pair){.work = i / 2, .by_fio = i % 2};
-		*cell = (struct cell){.what = &pairs[i], .params = json_object_new_object(),
-				      .room = options->ops ? options->ops : OPS};
-		snprintf(cell->name, sizeof(cell->name), "%s/%s", work_names[i / 2],
-			 i % 2 ? "fio" : "daxbench");
-		report_add_string(cell->params, "work", work_names[i / 2]);
-		report_add_string(cell->params, "by", i % 2 ? "fio" : "daxbench");
-		plan.count += matches(options->only, cell->name);
-	}
+			add(&plan, &pair);
+		}
 	return rounds_report(&plan);
 }

@@ -167,41 +167,30 @@ static void measure(const struct plan *plan, const struct cell *cell, struct rec
 	noise_end(&record->noise);
 }
 
-static void add(const struct options *options, struct cell *cells, unsigned *count,
-		const struct method *method, size_t size)
+static void add(struct plan *plan, const struct method *method, size_t size)
 {
-	struct cell *cell = &cells[*count];
-	struct flush *copy = malloc(sizeof(*copy));
+	const struct flush flush = {method, size};
 	bool kilo = size >= 1024;
+	struct cell *cell = plan_add(plan, &flush, sizeof(flush), "%s/%zu%s", method->name,
+				     kilo ? size / 1024 : size, kilo ? "k" : "");
 
-	if (!copy)
-		die("out of memory");
-	*copy = (struct flush){method, size};
-	*cell = (struct cell){.what = copy, .room = options->ops ? options->ops :
-						size < BATCH_BYTES ? BATCHES : BATCHES_LARGE,
-			      .batch = batch_of(size), .params = json_object_new_object()};
-	snprintf(cell->name, sizeof(cell->name), "%s/%zu%s", method->name,
-		 kilo ? size / 1024 : size, kilo ? "k" : "");
+	if (!cell)
+		return;
+	cell->room = plan->options->ops ? plan->options->ops :
+		     size < BATCH_BYTES ? BATCHES : BATCHES_LARGE;
+	cell->batch = batch_of(size);
 	report_add_string(cell->params, "method", method->name);
 	json_object_object_add(cell->params, "size", json_object_new_uint64(size));
-	if (matches(options->only, cell->name))
-		(*count)++;
 }
 
 int bench_flush(const struct options *options)
 {
 	static const size_t sizes[] = {64, 256, 1024, 4096, 65536, 1048576};
-	const unsigned method_count = sizeof(methods) / sizeof(methods[0]);
-	const unsigned size_count = sizeof(sizes) / sizeof(sizes[0]);
-	struct cell *cells = calloc(method_count * size_count + 1, sizeof(*cells));
-	struct plan plan = {.verb = "flush", .options = options, .measure = measure,
-			    .cells = cells};
+	struct plan plan = {.verb = "flush", .options = options, .measure = measure};
 
-	if (!cells)
-		die("out of memory");
-	for (unsigned i = 0; i < method_count; i++)
-		for (unsigned k = 0; k < size_count; k++)
+	for (unsigned i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
+		for (unsigned k = 0; k < sizeof(sizes) / sizeof(sizes[0]); k++)
 			if (!methods[i].is_there || methods[i].is_there())
-				add(options, cells, &plan.count, &methods[i], sizes[k]);
+				add(&plan, &methods[i], sizes[k]);
 	return rounds_report(&plan);
 }

@@ -185,44 +185,39 @@ static void conclude(const struct plan *plan, const struct cell *cell, struct se
 
 /* --- the list --- */
 
-static void add(const struct options *options, struct cell *cells, unsigned *count, struct pin pin)
+static void add(struct plan *plan, const struct pin *pin)
 {
-	struct cell *cell = &cells[*count];
-	struct pin *copy = malloc(sizeof(*copy));
+	const char *holder = pin->holder == BY_URING ? "io_uring" : "vmsplice";
+	const char *part = pin->release ? "unpin" : "pin";
+	const char *memory = pin->anonymous ? "anonymous" : "file";
+	const char *entry = pin->huge ? "2m" : "4k";
+	struct cell *cell = plan_add(plan, pin, sizeof(*pin), "%s-%s/%s-%s/%u-page%s", holder, part,
+				     memory, entry, pin->pages, pin->pages == 1 ? "" : "s");
 
-	if (!copy)
-		die("out of memory");
-	*copy = pin;
-	*cell = (struct cell){.what = copy, .room = options->ops ? options->ops : OPS,
-			      .params = json_object_new_object()};
-	snprintf(cell->name, sizeof(cell->name), "%s-%s/%s-%s/%u-page%s",
-		 pin.holder == BY_URING ? "io_uring" : "vmsplice", pin.release ? "unpin" : "pin",
-		 pin.anonymous ? "anonymous" : "file", pin.huge ? "2m" : "4k", pin.pages,
-		 pin.pages == 1 ? "" : "s");
-	report_add_string(cell->params, "holder", pin.holder == BY_URING ? "io_uring" : "vmsplice");
-	report_add_string(cell->params, "part", pin.release ? "unpin" : "pin");
-	report_add_string(cell->params, "memory", pin.anonymous ? "anonymous" : "file");
-	report_add_string(cell->params, "entry", pin.huge ? "2m" : "4k");
-	json_object_object_add(cell->params, "pages", json_object_new_uint64(pin.pages));
-	if (matches(options->only, cell->name))
-		(*count)++;
+	if (!cell)
+		return;
+	cell->room = plan->options->ops ? plan->options->ops : OPS;
+	report_add_string(cell->params, "holder", holder);
+	report_add_string(cell->params, "part", part);
+	report_add_string(cell->params, "memory", memory);
+	report_add_string(cell->params, "entry", entry);
+	json_object_object_add(cell->params, "pages", json_object_new_uint64(pin->pages));
 }
 
 int bench_pin(const struct options *options)
 {
 	static const unsigned pages[] = {1, 16, PAGES_MAX};
-	struct cell *cells = calloc(2 * 2 * 2 * 2 * 3 + 1, sizeof(*cells));
 	struct plan plan = {.verb = "pin", .options = options, .measure = measure,
-			    .conclude = conclude, .cells = cells};
+			    .conclude = conclude};
 
-	if (!cells)
-		die("out of memory");
 	for (unsigned holder = BY_PIPE; holder <= BY_URING; holder++)
 		for (unsigned i = 0; i < 8; i++)
-			for (unsigned k = 0; k < 3; k++)
-				add(options, cells, &plan.count,
-				    (struct pin){.holder = holder, .anonymous = i & 4,
-						 .huge = i & 2, .release = i & 1,
-						 .pages = pages[k]});
+			for (unsigned k = 0; k < 3; k++) {
+				struct pin pin = {.holder = holder, .anonymous = i & 4,
+						  .huge = i & 2, .release = i & 1,
+						  .pages = pages[k]};
+
+				add(&plan, &pin);
+			}
 	return rounds_report(&plan);
 }

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sysexits.h>
 
 #include "bench.h"
 #include "chart.h"
@@ -346,10 +345,8 @@ int bench_plot(const struct options *options, const char *const *paths, unsigned
 	if (!results)
 		die("out of memory");
 	for (unsigned i = 0; i < count; i++) {
-		if (result_read(paths[i], &results[i], wrong, sizeof(wrong))) {
-			fprintf(stderr, "daxbench: %s\n", wrong);
-			return EX_DATAERR;
-		}
+		if (result_read(paths[i], &results[i], wrong, sizeof(wrong)))
+			die("%s", wrong);
 		if (facts_emulated(results[i].facts) != facts_emulated(results[0].facts))
 			die("%s and %s: only one of them was measured on an emulated CPU (TCG); "
 			    "they do not go into one picture", paths[0], paths[i]);

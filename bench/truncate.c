@@ -164,9 +164,7 @@ int bench_truncate(const struct options *options)
 {
 	struct plan plan = {.verb = "truncate", .options = options, .measure = measure,
 			    .conclude = conclude, .clean = clean};
-	struct cell *cells;
 
-	plan.count = reclaim_list(options, &cells);
-	plan.cells = cells;
+	reclaim_list(&plan);
 	return rounds_report(&plan);
 }

@@ -50,7 +50,8 @@ struct reclaim {
 	bool wake;			/* only what comes after they were let go */
 };
 
-unsigned reclaim_list(const struct options *options, struct cell **cells);
+/* Adds all of them, as far as --only leaves them. */
+void reclaim_list(struct plan *plan);
 /* Of a round. */
 unsigned reclaim_ops(const struct reclaim *reclaim, const struct options *options);
 /* Where the part begins that is taken, and the size of the file. */

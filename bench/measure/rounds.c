@@ -46,6 +46,37 @@ void record_empty(struct record *record)
 	record->empty_count = EMPTY_ROOM;
 }
 
+/* --- the plan --- */
+
+struct cell *plan_add(struct plan *plan, const void *what, size_t what_size, const char *name, ...)
+{
+	struct cell cell = {.params = NULL};
+	va_list args;
+
+	va_start(args, name);
+	vsnprintf(cell.name, sizeof(cell.name), name, args);
+	va_end(args);
+	if (!matches(plan->options->only, cell.name))
+		return NULL;
+	cell.params = json_object_new_object();
+	cell.what = malloc(what_size);
+	plan->cells = reallocarray(plan->cells, plan->count + 1, sizeof(cell));
+	if (!cell.what || !plan->cells)
+		die("out of memory");
+	memcpy(cell.what, what, what_size);
+	plan->cells[plan->count] = cell;
+	return &plan->cells[plan->count++];
+}
+
+static void plan_free(const struct plan *plan)
+{
+	for (unsigned i = 0; i < plan->count; i++) {
+		json_object_put(plan->cells[i].params);
+		free(plan->cells[i].what);
+	}
+	free(plan->cells);
+}
+
 /* --- the shared record --- */
 
 static size_t record_size(unsigned room)
@@ -284,10 +315,10 @@ struct result rounds_run(const struct plan *plan)
 	return result;
 }
 
-int rounds_report(const struct plan *plan)
+int rounds_report(struct plan *plan)
 {
 	struct result result;
-	bool any = false;
+	bool any = false, ended;
 
 	if (!plan->count)
 		die("--only %s leaves nothing to measure; without it all is measured",
@@ -298,10 +329,10 @@ int rounds_report(const struct plan *plan)
 	if (prints_table(plan->options))
 		result_print(&result);
 	report_write_compact(plan->options, result_to_json(&result));
-	if (result.interrupted) {
-		result_free(&result);
-		return EXIT_SIGINT;
-	}
+	ended = !result.interrupted;
 	result_free(&result);
+	plan_free(plan);
+	if (!ended)
+		return EXIT_SIGINT;
 	return any ? EXIT_SUCCESS : EXIT_FAILURE;
 }

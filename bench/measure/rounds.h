@@ -31,14 +31,14 @@ struct cell {
 	struct json_object *params;
 	unsigned room;			/* values of a round, at most */
 	unsigned batch;			/* operations of a value; 0: one */
-	const void *what;		/* the verb's own description */
+	void *what;			/* the verb's own description */
 };
 
 struct plan {
 	const char *verb;
 	const struct options *options;
 	unsigned count;
-	const struct cell *cells;
+	struct cell *cells;
 	/* In a process of its own.  What can't be is said by record->refused and return. */
 	void (*measure)(const struct plan *plan, const struct cell *cell, struct record *record);
 	/* In the parent, after the last round: makes series->verified of the sums of figures; may
@@ -49,11 +49,19 @@ struct plan {
 	void (*clean)(const struct plan *plan, int child);
 };
 
+/* Adds a cell of that name, with a copy of the @what_size bytes at @what; NULL if --only leaves it
+ * out.  The pointer is
+ * good until the next one is added. */
+__attribute__((format(printf, 4, 5))) struct cell *plan_add(struct plan *plan, const void *what,
+							    size_t what_size,
+							    const char *name, ...);
+
 /* All rounds, with progress on a terminal.  On SIGINT what there is until then. */
 struct result rounds_run(const struct plan *plan);
 
-/* The same, then the table and the JSON that the options ask for: the exit status. */
-int rounds_report(const struct plan *plan);
+/* The same, then the table and the JSON that the options ask for: the exit status.  Frees the
+ * cells, and what they have. */
+int rounds_report(struct plan *plan);
 
 /* For measure(): */
 __attribute__((format(printf, 2, 3))) void record_refuse(struct record *record,
