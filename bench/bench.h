@@ -19,6 +19,7 @@ struct options {
 	/* Of the verbs that measure latencies: */
 	unsigned ops;		/* of a round; 0: as many as the verb thinks right */
 	bool raw;		/* keep each value */
+	bool require_dax;
 	double threshold;	/* of compare, in per cent */
 	bool markdown;
 	const char *output;	/* of plot; NULL: standard output */

@@ -193,7 +193,12 @@ static void measure(const struct plan *plan, const struct cell *cell, struct rec
 	struct team *team;
 
 	work = (struct work){.fault = fault, .step = fault_step(fault, &place),
-			     .pages = fault_pages(fault, &place), .ops = fault_ops(fault, plan->options), .ticks = record->ticks};
+			     .pages = fault_pages(fault, &place),
+			     .ops = fault_ops(fault, plan->options), .ticks = record->ticks};
+	if (fault->threads > team_cpus()) {
+		record_refuse(record, "there are %u CPUs only", team_cpus());
+		return;
+	}
 	if (!fault_prepare(fault, &place, plan->options, work.parts, record))
 		return;
 	team = team_new(fault->threads);

@@ -9,7 +9,8 @@
 
 #include "bench.h"
 
-enum { OPT_OPS = 256, OPT_RAW, OPT_THRESHOLD, OPT_MARKDOWN, OPT_OUTPUT, OPT_AGAINST };
+enum { OPT_OPS = 256, OPT_RAW, OPT_THRESHOLD, OPT_MARKDOWN, OPT_OUTPUT, OPT_AGAINST,
+       OPT_REQUIRE_DAX };
 
 static const struct argp_option option_list[] = {
 	{"dir", 'd', "DIR", 0, "Make the pools in DIR (default /dev/shm)", 0},
@@ -20,6 +21,8 @@ static const struct argp_option option_list[] = {
 	{"peers", 'p', "PEER[,...]", 0, "Only these peers", 0},
 	{"threads", 't', "N[,...]", 0, "Numbers of threads (default 1,2)", 0},
 	{"ops", OPT_OPS, "N", 0, "Operations of a round, of latencies", 0},
+	{"require-dax", OPT_REQUIRE_DAX, NULL, 0, "An error where files in DIR are not accessed by "
+	 "DAX, of latencies", 0},
 	{"raw", OPT_RAW, NULL, 0, "Keep each value in the JSON, of latencies", 0},
 	{"threshold", OPT_THRESHOLD, "PERCENT", 0, "compare: what is less does not matter "
 	 "(default 5)", 0},
@@ -103,6 +106,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		options->threshold = strtod(arg, &end);
 		if (end == arg || *end || !(options->threshold >= 0))
 			argp_error(state, "--threshold: '%s' is no number of per cent", arg);
+		return 0;
+	case OPT_REQUIRE_DAX:
+		options->require_dax = true;
 		return 0;
 	case OPT_RAW:
 		options->raw = true;
@@ -223,7 +229,8 @@ int main(int argc, char **argv)
 		"Measure what DAX costs, and the heap against its peers and the hardware.\v"
 		"fault: what a page fault takes.  truncate: what truncate, punching a hole "
 		"and the like take.  pin: what it takes to hold pages and let go.  "
-		"flush: flushes, fences, stores past the cache.  fio: the same measured by fio, and by us.  compare: whether B is slower than A.  "
+		"flush: flushes, fences, stores past the cache.  fio: the same measured by fio, "
+		"and by us.  compare: whether B is slower than A.  "
 		"plot: a picture (SVG).\n\n"
 		"alloc: what operations cost.  grow: what it adds that the file grows with use.  "
 		"io: what io_uring on blocks costs and brings.  "

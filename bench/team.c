@@ -67,12 +67,16 @@ static cpu_set_t nth_cpu(unsigned index)
 	die("there are fewer CPUs than threads; see --threads");
 }
 
+unsigned team_cpus(void)
+{
+	learn_allowed();
+	return (unsigned)CPU_COUNT(&allowed);
+}
+
 void team_pin_self(unsigned index)
 {
-	cpu_set_t cpu;
+	cpu_set_t cpu = nth_cpu(index % team_cpus());
 
-	learn_allowed();
-	cpu = nth_cpu(index % (unsigned)CPU_COUNT(&allowed));
 	sched_setaffinity(0, sizeof(cpu), &cpu);
 }
 

@@ -10,6 +10,8 @@ struct team;
 /* Pins the calling thread to the @index-th CPU that its process may use; beginning anew where there
  * are fewer. */
 void team_pin_self(unsigned index);
+/* How many these are. */
+unsigned team_cpus(void);
 
 
 struct team *team_new(unsigned threads);

@@ -13,6 +13,7 @@
 #include "bench.h"
 #include "facts.h"
 #include "rounds.h"
+#include "scratch.h"
 #include "timer.h"
 
 #define EMPTY_ROOM  512u
@@ -323,6 +324,9 @@ int rounds_report(struct plan *plan)
 	if (!plan->count)
 		die("--only %s leaves nothing to measure; without it all is measured",
 		    plan->options->only);
+	if (plan->options->require_dax && !scratch_is_dax(plan->options->dir))
+		die("files in %s are not accessed by DAX; 'daxheap doctor %s' tells why",
+		    plan->options->dir, plan->options->dir);
 	result = rounds_run(plan);
 	for (unsigned i = 0; i < result.count; i++)
 		any |= !result.series[i].refused;

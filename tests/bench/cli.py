@@ -214,6 +214,21 @@ class BadInput(Case):
         self.assertEqual(done.returncode, 74)
         self.assertIn("none", done.stderr)
 
+    def test_dax_is_demanded(self):
+        done = subprocess.run([DAXBENCH, "fault", "--dir", "/proc/self", "--require-dax"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              universal_newlines=True)
+        self.assertEqual(done.returncode, 74)
+        self.assertIn("daxheap doctor", done.stderr)
+
+    def test_more_threads_than_cpus(self):
+        done = subprocess.run(["taskset", "-c", str(min(os.sched_getaffinity(0))), DAXBENCH,
+                               *FAULT[:1], "--only", "write-first/hole/4k,*2-threads-shared",
+                               "--dir", str(self.dir), *QUICK, "--rounds", "1"],
+                              stdout=subprocess.PIPE, universal_newlines=True)
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("there are 1 CPUs only", done.stdout)
+
     def test_usage(self):
         for args in (["frobnicate"], ["fault", "--ops", "0"], ["compare", "a"],
                      ["compare", "a", "b", "--threshold", "x"], ["plot"]):
