@@ -145,6 +145,9 @@ static bool run_cell(const struct plan *plan, const struct cell *cell, struct re
 	status = wait_for(child);
 	if (plan->clean)
 		plan->clean(plan, child);
+	/* A terminal interrupts both. */
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGINT)
+		interrupted = 1;
 	if (interrupted)
 		return false;
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
