@@ -126,6 +126,10 @@ static bool fit(const struct options *options, const char *a_path, const struct 
 			"times are not to be compared\n", a_path, a_how, b_path, b_how);
 		return false;
 	}
+	if (result_drifted(a) || result_drifted(b))
+		printf("%sthe machine was not steady while %s was measured: what differs by little "
+		       "may be that\n", options->markdown ? "- " : "",
+		       result_drifted(a) ? a_path : b_path);
 	for (unsigned i = 0; i < sizeof(told_facts) / sizeof(told_facts[0]); i++) {
 		const char *of_a = facts_get(a->facts, told_facts[i]);
 		const char *of_b = facts_get(b->facts, told_facts[i]);

@@ -18,8 +18,36 @@ void series_add_round(struct series *series, const struct histogram *round)
 	histogram_merge(&series->all, round);
 }
 
+static double compare_halves(const struct series *series)
+{
+	unsigned half = series->round_count / 2, rest = series->round_count - half;
+	double *medians = calloc(series->round_count + 1, sizeof(*medians)), p;
+
+	if (!medians)
+		die("out of memory");
+	for (unsigned i = 0; i < series->round_count; i++)
+		medians[i] = (double)histogram_percentile(&series->rounds[i], 50);
+	p = ranks_test(medians, half, medians + half, rest);
+	free(medians);
+	return p;
+}
+
+unsigned result_drifted(const struct result *result)
+{
+	unsigned drifted = 0, measured = 0;
+
+	for (unsigned i = 0; i < result->count; i++) {
+		const struct series *series = &result->series[i];
+
+		measured += series->round_count > 0;
+		drifted += series->round_count > 0 && series->steady < 0.01;
+	}
+	return drifted > 1 + measured / 20 ? drifted : 0;
+}
+
 void series_conclude(struct series *series)
 {
+	series->steady = compare_halves(series);
 	series->has_intervals = ranks_intervals(series->rounds, series->round_count,
 						result_percents, RESULT_PERCENTILES,
 						series->intervals);

@@ -37,6 +37,8 @@ struct series {
 	/* By series_conclude(): */
 	bool has_intervals;
 	struct interval intervals[RESULT_PERCENTILES];
+	double steady;			/* how likely the medians of the first and the second half
+					 * of the rounds are from one distribution */
 };
 
 struct result {
@@ -53,6 +55,11 @@ void series_add_round(struct series *series, const struct histogram *round);
 void series_conclude(struct series *series);
 /* Whether enough values lie beyond the percentile to speak of it: five. */
 bool series_knows(const struct series *series, double percent);
+
+/* How many series drifted while they were measured (at a level of 1 %), if these are more than
+ * chance makes of them; else 0.  Then the machine was not the same all the time, and will not be
+ * the same the next time: intervals are too narrow. */
+unsigned result_drifted(const struct result *result);
 
 /* NULL: there is none. */
 const struct series *result_find(const struct result *result, const char *name);

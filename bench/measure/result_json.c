@@ -137,6 +137,7 @@ static struct json_object *series_json(const struct series *series)
 		json_object_object_add(object, "interval95_ns", intervals_json(series));
 	if (series->harness.count)
 		json_object_object_add(object, "harness_ns", harness_json(&series->harness));
+	report_add_number(object, "steady_p", series->steady);
 	json_object_object_add(object, "interference", noise_json(&series->noise));
 	if (series->verified)
 		json_object_object_add(object, "verified", json_object_get(series->verified));

@@ -124,6 +124,10 @@ void result_print(const struct result *result)
 	puts("\n95 %: the interval of the percentile before it, by bootstrap over the rounds;\n"
 	     "harness: the median of the same loop with nothing in it, contained in the figures;\n"
 	     "-: fewer than five values lie beyond the percentile, or there are too few rounds.");
+	if (result_drifted(result))
+		printf("The machine was not steady: %u series differ between the first and the "
+		       "second half\nof the rounds.  Another run may well lie outside of these "
+		       "intervals.\n", result_drifted(result));
 	if (result->interrupted)
 		puts("Interrupted: this is what was measured until then.");
 }

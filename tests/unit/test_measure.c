@@ -348,6 +348,29 @@ Test(measure, what_is_no_result_is_refused)
 		       " \"series\": [7]}", "damaged");
 }
 
+Test(measure, drift_is_seen)
+{
+	static struct series list[8];
+	struct result result = {.count = 8, .series = list};
+	uint64_t seed = 31;
+
+	for (unsigned drift = 0; drift < 2; drift++) {
+		memset(list, 0, sizeof(list));
+		for (unsigned i = 0; i < 8; i++) {
+			for (unsigned k = 0; k < 16; k++) {
+				histogram = (struct histogram){0};
+				histogram_add(&histogram, (uint64_t)(10000 + 1000 * uniform(&seed) +
+								     drift * 100 * k), 1);
+				series_add_round(&list[i], &histogram);
+			}
+			series_conclude(&list[i]);
+		}
+		cr_assert_eq(result_drifted(&result) > 0, drift);
+		for (unsigned i = 0; i < 8; i++)
+			free(list[i].rounds);
+	}
+}
+
 Test(measure, percentiles_need_values_beyond_them)
 {
 	struct series series = {.all.count = 5000};
