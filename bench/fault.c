@@ -80,7 +80,7 @@ static void work_of_thread(void *arg, unsigned thread)
 	char *at = part->base + FAULT_WARMUP * work->step;
 
 	for (unsigned i = 0; i < work->ops; i++, at += work->step) {
-		uint64_t start = timer_now();
+		uint64_t start = timer_begin();
 		int err = operate(work, part, at);
 
 		ticks[i] = timer_now() - start;

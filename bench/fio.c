@@ -84,7 +84,7 @@ static void measure_here(const struct pair *pair, const char *dir, unsigned ops,
 	record_empty(record);
 	noise_begin(&record->noise);
 	for (unsigned i = 0; i < ops; i++) {
-		uint64_t start = timer_now();
+		uint64_t start = timer_begin();
 
 		copy(pair, mapped + (size_t)i * BLOCK, buffer);
 		/* The compiler must not see that nobody reads what was read. */

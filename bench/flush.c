@@ -153,7 +153,7 @@ static void measure(const struct plan *plan, const struct cell *cell, struct rec
 	record_empty(record);
 	noise_begin(&record->noise);
 	for (unsigned i = 0; i < WARMUP + cell->room; i++) {
-		uint64_t start = timer_now(), ticks;
+		uint64_t start = timer_begin(), ticks;
 
 		for (unsigned k = 0; k < cell->batch; k++) {
 			flush->method->store(base + at, from, size);

@@ -134,13 +134,13 @@ static int measure_all(struct work *work, struct record *record, unsigned ops)
 	int err = 0;
 
 	for (unsigned i = 0; i < WARMUP + ops && !err; i++) {
-		uint64_t start = timer_now(), taken, left;
+		uint64_t start = timer_begin(), taken, left;
 
 		err = take(work);
 		taken = timer_now();
 		if (err)
 			break;
-		left = timer_now();
+		left = timer_begin();
 		err = let_go(work);
 		left = timer_now() - left;
 		if (i >= WARMUP)

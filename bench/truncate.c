@@ -71,7 +71,7 @@ static bool time_call(const struct reclaim *reclaim, const struct reclaim_file *
 		}
 		hold_count_down(&hold);
 	}
-	start = timer_now();
+	start = timer_begin();
 	err = operate(reclaim, file) ? errno : 0;
 	end = timer_now();
 	if (reclaim->pins)

@@ -105,8 +105,8 @@ static void add_timer(struct json_object *facts)
 	report_add_string(object, "source", timer.tsc ? "rdtscp" : "clock_gettime");
 	report_add_string(object, "why", timer.why);
 	report_add_number(object, "cost_ns", timer.cost_ns);
-	report_add_number(object, "cost_p99_ns", timer.cost_p99_ns);
 	report_add_number(object, "step_ns", timer.step_ns);
+	report_add_number(object, "rdtscp_ns", timer.tsc_cost_ns);
 	report_add_number(object, "clock_gettime_ns", timer.clock_cost_ns);
 	json_object_object_add(facts, "timer", object);
 }
@@ -165,7 +165,7 @@ void facts_print(struct json_object *facts)
 	if (json_object_object_get_ex(facts, "timer", &timer_facts) &&
 	    json_object_object_get_ex(timer_facts, "cost_ns", &cost) &&
 	    json_object_object_get_ex(timer_facts, "step_ns", &step))
-		printf("Time by %s in steps of %.2g ns, %.0f ns between two stamps\n",
+		printf("Time by %s in steps of %.2g ns; a pair of stamps takes %.0f ns\n",
 		       facts_get(timer_facts, "source"), json_object_get_double(step),
 		       json_object_get_double(cost));
 	if (facts_emulated(facts))

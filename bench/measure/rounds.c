@@ -40,7 +40,7 @@ void record_refuse(struct record *record, const char *format, ...)
 void record_empty(struct record *record)
 {
 	for (unsigned i = 0; i < EMPTY_ROOM; i++) {
-		uint64_t start = timer_now();
+		uint64_t start = timer_begin();
 
 		record->empty[i] = timer_now() - start;
 	}

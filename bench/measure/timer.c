@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "bench.h"
-#include "histogram.h"
 #include "timer.h"
 
 #define CALIBRATION_NS UINT64_C(50000000)
-#define STAMPS	       20000u
+#define STAMPS	       1000u
+#define BATCHES	       20u
 
 struct timer timer = {.ns_per_tick = 1};
 
@@ -50,53 +50,64 @@ static void calibrate(void)
 	timer.ns_per_tick = (double)(ns_end - ns) / (double)(ticks_end - ticks);
 }
 
-/* Counters may go in steps of many ticks: then costs are multiples of that. */
-static uint64_t least_step(const struct histogram *costs)
+/* Counters may go in steps of many ticks. */
+static double find_step(void)
 {
-	uint64_t before = 0, least = UINT64_MAX;
+	uint64_t least = UINT64_MAX, before = timer_now();
 
-	for (unsigned bin = 1; bin < HISTOGRAM_BINS; bin++) {
-		uint64_t low = histogram_low(bin);
+	for (unsigned i = 0; i < STAMPS; i++) {
+		uint64_t now = timer_now();
 
-		if (!costs->bins[bin])
-			continue;
-		least = low - before < least ? low - before : least;
-		before = low;
+		if (now != before && now - before < least)
+			least = now - before;
+		before = now;
 	}
-	return least == UINT64_MAX ? 0 : least;
+	return (double)least * (timer.tsc ? timer.ns_per_tick : 1);
 }
 
-/* Between two stamps.  In ticks: of a counter at 3 GHz a ns is too coarse. */
-static void measure_cost(double *median_ns, double *p99_ns)
+/* Of one stamp: the best of some batches, since all else only adds to it. */
+static double measure_cost(uint64_t (*stamp)(void))
 {
-	static struct histogram costs;
-	double scale = timer.tsc ? timer.ns_per_tick : 1;
+	double best = INFINITY;
 
-	costs = (struct histogram){0};
-	for (unsigned i = 0; i < STAMPS; i++) {
-		uint64_t start = timer_now();
+	for (unsigned batch = 0; batch < BATCHES; batch++) {
+		uint64_t start = timer_clock();
 
-		histogram_add(&costs, timer_now() - start, 1);
+		for (unsigned i = 0; i < STAMPS; i++)
+			stamp();
+		best = fmin(best, (double)(timer_clock() - start) / STAMPS);
 	}
-	*median_ns = scale * (double)histogram_percentile(&costs, 50);
-	*p99_ns = scale * (double)histogram_percentile(&costs, 99);
-	timer.step_ns = scale * (double)least_step(&costs);
+	return best;
+}
+
+static uint64_t stamp_begin(void)
+{
+	return timer_begin();
+}
+
+static uint64_t stamp_end(void)
+{
+	return timer_now();
 }
 
 void timer_start(void)
 {
-	double unused;
-
 	timer = (struct timer){.ns_per_tick = 1};
-	measure_cost(&timer.clock_cost_ns, &unused);
+	timer.clock_cost_ns = measure_cost(timer_clock);
+	timer.cost_ns = 2 * timer.clock_cost_ns;
+	timer.why = "the kernel does not keep time by a counter that can be read here";
 #ifdef __x86_64__
 	timer.tsc = kernel_trusts_tsc();
-	timer.why = timer.tsc ? "the kernel keeps time by the time-stamp counter" :
-				"the kernel does not keep time by the time-stamp counter";
-#else
-	timer.why = "this CPU's counter is not read directly";
 #endif
+	if (timer.tsc) {
+		double begin = measure_cost(stamp_begin), end = measure_cost(stamp_end);
+
+		timer.tsc_cost_ns = (begin + end) / 2;
+		timer.tsc = begin + end < timer.cost_ns;
+		timer.why = timer.tsc ? "cheaper than clock_gettime" : "cheaper than rdtscp";
+		timer.cost_ns = fmin(timer.cost_ns, begin + end);
+	}
 	if (timer.tsc)
 		calibrate();
-	measure_cost(&timer.cost_ns, &timer.cost_p99_ns);
+	timer.step_ns = find_step();
 }

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Time stamps.  The time-stamp counter is read directly where the kernel itself keeps its time by
- * it, so that it runs evenly and alike on all CPUs: that takes no call, and the counter waits for
- * what comes before it.  Elsewhere, in most guests without hardware virtualisation for one,
- * clock_gettime() does it.  What both cost is measured, and goes into the result.
+ * Time stamps.  Where the kernel itself keeps its time by the time-stamp counter, this runs evenly
+ * and alike on all CPUs, and may be read directly: that is done if it is cheaper than
+ * clock_gettime(), which is measured at the start.  What both cost goes into the result.
  */
 #ifndef MEASURE_TIMER_H
 #define MEASURE_TIMER_H
@@ -18,10 +17,10 @@
 struct timer {
 	bool tsc;
 	double ns_per_tick;
-	double cost_ns;			/* between two stamps with nothing between: the median, */
-	double cost_p99_ns;
+	double cost_ns;			/* of a pair of stamps */
+	double tsc_cost_ns;		/* of one by the counter; 0: it is not to be had */
+	double clock_cost_ns;		/* and by clock_gettime() */
 	double step_ns;			/* the least difference between two stamps */
-	double clock_cost_ns;		/* and that of clock_gettime() */
 	const char *why;		/* this source */
 };
 
@@ -38,19 +37,28 @@ static inline uint64_t timer_clock(void)
 	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* In ticks; what comes before is done, and what comes after has not begun. */
+/* In ticks; all that comes before is done. */
 static inline uint64_t timer_now(void)
 {
 #ifdef __x86_64__
-	if (timer.tsc) {
-		unsigned cpu;
-		uint64_t ticks = __rdtscp(&cpu);
+	unsigned cpu;
 
-		_mm_lfence();
-		return ticks;
-	}
+	if (timer.tsc)
+		return __rdtscp(&cpu);
 #endif
 	return timer_clock();
+}
+
+/* The same, and what comes after has not begun. */
+static inline uint64_t timer_begin(void)
+{
+	uint64_t ticks = timer_now();
+
+#ifdef __x86_64__
+	if (timer.tsc)
+		_mm_lfence();
+#endif
+	return ticks;
 }
 
 /* Of a difference. */
