@@ -36,7 +36,9 @@ static bool is_drawn(const struct picture *picture, const struct series *series)
 static void name_result(const struct picture *picture, const struct result *result, char *name,
 			size_t room)
 {
-	snprintf(name, room, "%s %s: ", facts_get(result->facts, "kernel"),
+	const char *kernel = facts_get(result->facts, "kernel");
+
+	snprintf(name, room, "%.*s %s: ", (int)strcspn(kernel, "+-"), kernel,
 		 facts_get(result->facts, "file_system"));
 	if (picture->count == 1)
 		name[0] = '\0';
