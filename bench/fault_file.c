@@ -11,11 +11,21 @@
 #include "fault.h"
 #include "scratch.h"
 
+#define SPARE ((size_t)1 << 20)	/* for what the file system needs beside the content */
+
 static int make_file(const struct fault *fault, const char *dir, size_t size,
 		     struct record *record)
 {
-	int fd = scratch_open(dir);
+	uint64_t space = scratch_space(dir);
+	int fd;
 
+	/* A hole takes its space in the fault, which could only answer by a signal. */
+	if (space < size + SPARE) {
+		record_refuse(record, "it takes a file of %zu MiB, and %zu MiB are free in %s",
+			      size >> 20, (size_t)space >> 20, dir);
+		return -1;
+	}
+	fd = scratch_open(dir);
 	if (fd < 0) {
 		record_refuse(record, "no file can be made in %s: %s", dir, strerror(errno));
 		return -1;

@@ -44,7 +44,10 @@ uint64_t scratch_space(const char *dir)
 {
 	struct statvfs stv;
 
-	return statvfs(dir, &stv) ? 0 : (uint64_t)stv.f_bavail * stv.f_frsize;
+	if (statvfs(dir, &stv))
+		return 0;
+	/* A file system without a size has no limit. */
+	return stv.f_blocks ? (uint64_t)stv.f_bavail * stv.f_frsize : UINT64_MAX;
 }
 
 size_t scratch_devdax_align(const char *path)
