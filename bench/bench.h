@@ -20,6 +20,8 @@ struct options {
 	unsigned ops;		/* of a round; 0: as many as the verb thinks right */
 	bool raw;		/* keep each value */
 	bool require_dax;
+	const char *beside;	/* a folder that takes turns with dir; NULL: none */
+	const char *beside_json;
 	double threshold;	/* of compare, in per cent */
 	bool markdown;
 	const char *output;	/* of plot; NULL: standard output */

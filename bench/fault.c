@@ -43,8 +43,6 @@ struct work {
 	int failed;			/* an errno */
 };
 
-static struct fault_place place;
-
 static inline void touch(char *at, bool write)
 {
 	if (write)
@@ -188,8 +186,23 @@ static void judge(const struct work *work, struct record *record)
 								      all * of_one;
 }
 
+static struct fault_place look_at(const char *dir)
+{
+	struct daxheap_place seen;
+	struct fault_place found = {0};
+
+	if (daxheap_get_place(dir, &seen))
+		die("%s", daxheap_errormsg());
+	found.devdax = !strcmp(seen.fs_type, "devdax");
+	found.dax = !found.devdax && scratch_is_dax(dir);
+	if (found.devdax)
+		found.devdax_align = scratch_devdax_align(dir);
+	return found;
+}
+
 static void measure(const struct plan *plan, const struct cell *cell, struct record *record)
 {
+	const struct fault_place place = look_at(plan->options->dir);
 	const struct fault *fault = cell->what;
 	static struct work work;
 	struct team *team;
@@ -239,26 +252,12 @@ static void conclude(const struct plan *plan, const struct cell *cell, struct se
 	series->verified = seen;
 }
 
-static struct fault_place look_at(const char *dir)
-{
-	struct daxheap_place seen;
-	struct fault_place found = {0};
-
-	if (daxheap_get_place(dir, &seen))
-		die("%s", daxheap_errormsg());
-	found.devdax = !strcmp(seen.fs_type, "devdax");
-	found.dax = !found.devdax && scratch_is_dax(dir);
-	if (found.devdax)
-		found.devdax_align = scratch_devdax_align(dir);
-	return found;
-}
-
 int bench_fault(const struct options *options)
 {
 	struct plan plan = {.verb = "fault", .options = options, .measure = measure,
 			    .conclude = conclude};
+	const struct fault_place place = look_at(options->dir);
 
-	place = look_at(options->dir);
 	fault_list(&plan, &place);
 	return rounds_report(&plan);
 }

@@ -10,7 +10,7 @@
 #include "bench.h"
 
 enum { OPT_OPS = 256, OPT_RAW, OPT_THRESHOLD, OPT_MARKDOWN, OPT_OUTPUT, OPT_AGAINST,
-       OPT_REQUIRE_DAX };
+       OPT_REQUIRE_DAX, OPT_BESIDE, OPT_BESIDE_JSON };
 
 static const struct argp_option option_list[] = {
 	{"dir", 'd', "DIR", 0, "Make the pools in DIR (default /dev/shm)", 0},
@@ -21,6 +21,9 @@ static const struct argp_option option_list[] = {
 	{"peers", 'p', "PEER[,...]", 0, "Only these peers", 0},
 	{"threads", 't', "N[,...]", 0, "Numbers of threads (default 1,2)", 0},
 	{"ops", OPT_OPS, "N", 0, "Operations of a round, of latencies", 0},
+	{"beside", OPT_BESIDE, "DIR", 0, "Measure the same in DIR, by turns, and compare, of "
+	 "latencies", 0},
+	{"beside-json", OPT_BESIDE_JSON, "FILE", 0, "Write that one's result as JSON", 0},
 	{"require-dax", OPT_REQUIRE_DAX, NULL, 0, "An error where files in DIR are not accessed by "
 	 "DAX, of latencies", 0},
 	{"raw", OPT_RAW, NULL, 0, "Keep each value in the JSON, of latencies", 0},
@@ -106,6 +109,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		options->threshold = strtod(arg, &end);
 		if (end == arg || *end || !(options->threshold >= 0))
 			argp_error(state, "--threshold: '%s' is no number of per cent", arg);
+		return 0;
+	case OPT_BESIDE:
+		options->beside = arg;
+		return 0;
+	case OPT_BESIDE_JSON:
+		options->beside_json = arg;
 		return 0;
 	case OPT_REQUIRE_DAX:
 		options->require_dax = true;

@@ -13,12 +13,10 @@
 #include "bench.h"
 #include "facts.h"
 #include "rounds.h"
-#include "scratch.h"
 #include "timer.h"
 
 #define EMPTY_ROOM  512u
 #define LIMIT_S	    120u	/* for one round of one cell: it hangs */
-#define EXIT_SIGINT 130
 
 static volatile sig_atomic_t interrupted;
 
@@ -67,15 +65,6 @@ struct cell *plan_add(struct plan *plan, const void *what, size_t what_size, con
 	memcpy(cell.what, what, what_size);
 	plan->cells[plan->count] = cell;
 	return &plan->cells[plan->count++];
-}
-
-static void plan_free(const struct plan *plan)
-{
-	for (unsigned i = 0; i < plan->count; i++) {
-		json_object_put(plan->cells[i].params);
-		free(plan->cells[i].what);
-	}
-	free(plan->cells);
 }
 
 /* --- the shared record --- */
@@ -168,6 +157,14 @@ struct tally {
 	bool not_huge;
 };
 
+/* One of two folders, or the one that there is. */
+struct side {
+	struct options options;		/* with its folder */
+	struct plan plan;
+	struct result *result;
+	struct tally *tallies;
+};
+
 static void keep_text(char **text, const char *new)
 {
 	if (*text || !new[0])
@@ -224,17 +221,24 @@ static void shuffle(unsigned *order, unsigned count, uint64_t *seed)
 	}
 }
 
-static void show_progress(const struct plan *plan, unsigned round, unsigned done, uint64_t start_ns)
+/* What is measured, and how often, for the progress. */
+struct extent {
+	const char *verb;
+	unsigned rounds, of_round;
+	uint64_t start_ns;
+};
+
+static void show_progress(const struct extent *extent, unsigned round, unsigned done)
 {
-	unsigned all = (plan->options->rounds + 1) * plan->count, now = round * plan->count + done;
-	double passed_s = (double)(now_ns() - start_ns) / 1e9, left_s;
+	unsigned all = (extent->rounds + 1) * extent->of_round, now = round * extent->of_round + done;
+	double passed_s = (double)(now_ns() - extent->start_ns) / 1e9, left_s;
 
 	if (!isatty(STDERR_FILENO))
 		return;
 	left_s = now ? passed_s / now * (all - now) : 0;
-	fprintf(stderr, "\r%s: round %u of %u%s, %u %%, %u:%02u left\033[K", plan->verb,
-		round ? round : 1, plan->options->rounds, round ? "" : " (warming up)",
-		now * 100 / all, (unsigned)left_s / 60, (unsigned)left_s % 60);
+	fprintf(stderr, "\r%s: round %u of %u%s, %u %%, %u:%02u left\033[K", extent->verb,
+		round ? round : 1, extent->rounds, round ? "" : " (warming up)", now * 100 / all,
+		(unsigned)left_s / 60, (unsigned)left_s % 60);
 }
 
 static void clear_progress(void)
@@ -243,103 +247,114 @@ static void clear_progress(void)
 		fputs("\r\033[K", stderr);
 }
 
-static void do_rounds(const struct plan *plan, struct result *result, struct tally *tallies,
-		      struct record *record)
+/* Round 0 is not kept. */
+static void do_cell(struct side *side, unsigned nth, unsigned round, struct record *record)
 {
+	struct series *series = &side->result->series[nth];
+
+	if (series->refused || interrupted || !run_cell(&side->plan, &side->plan.cells[nth], record))
+		return;
+	keep_text(&series->refused, record->refused);
+	side->tallies[nth].not_huge |= record->not_huge;
+	if (round && !series->refused)
+		keep_round(&side->plan, series, &side->tallies[nth], record);
+}
+
+static void do_rounds(struct side *sides, unsigned side_count, struct record *record)
+{
+	const struct plan *plan = &sides[0].plan;
+	struct extent extent = {plan->verb, plan->options->rounds, plan->count * side_count,
+				now_ns()};
 	unsigned *order = calloc(plan->count, sizeof(*order));
-	uint64_t seed = 1, start_ns = now_ns();
+	uint64_t seed = 1;
 
 	if (!order)
 		die("out of memory");
-	/* Round 0 is not kept. */
-	for (unsigned round = 0; round <= plan->options->rounds && !interrupted; round++) {
+	for (unsigned round = 0; round <= extent.rounds && !interrupted; round++) {
 		shuffle(order, plan->count, &seed);
-		for (unsigned i = 0; i < plan->count; i++) {
-			struct series *series = &result->series[order[i]];
-
-			show_progress(plan, round, i, start_ns);
-			if (series->refused)
-				continue;
-			if (!run_cell(plan, &plan->cells[order[i]], record))
-				break;
-			keep_text(&series->refused, record->refused);
-			tallies[order[i]].not_huge |= record->not_huge;
-			if (round && !series->refused)
-				keep_round(plan, series, &tallies[order[i]], record);
-		}
+		for (unsigned i = 0; i < plan->count; i++)
+			for (unsigned k = 0; k < side_count; k++) {
+				show_progress(&extent, round, i * side_count + k);
+				/* Each is the first one now and then. */
+				do_cell(&sides[(round + i + k) % side_count], order[i], round,
+					record);
+			}
 	}
 	clear_progress();
 	free(order);
 }
 
-static void conclude(const struct plan *plan, struct result *result, const struct tally *tallies)
+static void open_side(struct side *side, const struct plan *plan, const char *dir,
+		      struct result *result)
 {
+	*side = (struct side){.options = *plan->options, .plan = *plan, .result = result,
+			      .tallies = calloc(plan->count, sizeof(*side->tallies))};
+	*result = (struct result){.verb = strdup(plan->verb), .count = plan->count,
+				  .series = calloc(plan->count, sizeof(*result->series)),
+				  .facts = facts_new(dir)};
+	if (!side->tallies || !result->verb || !result->series)
+		die("out of memory");
+	side->options.dir = dir;
+	side->plan.options = &side->options;
 	for (unsigned i = 0; i < plan->count; i++) {
-		struct series *series = &result->series[i];
+		result->series[i].name = strdup(plan->cells[i].name);
+		result->series[i].params = json_object_get(plan->cells[i].params);
+		result->series[i].batch = plan->cells[i].batch ? plan->cells[i].batch : 1;
+	}
+}
+
+static void close_side(struct side *side)
+{
+	const struct plan *plan = &side->plan;
+
+	side->result->interrupted = interrupted;
+	for (unsigned i = 0; i < plan->count; i++) {
+		struct series *series = &side->result->series[i];
 
 		if (!series->round_count)
 			keep_text(&series->refused, "interrupted before its first round");
 		if (plan->conclude)
-			plan->conclude(plan, &plan->cells[i], series, tallies[i].figures,
-				       tallies[i].not_huge);
+			plan->conclude(plan, &plan->cells[i], series, side->tallies[i].figures,
+				       side->tallies[i].not_huge);
 		series_conclude(series);
 	}
+	free(side->tallies);
 }
 
-struct result rounds_run(const struct plan *plan)
+void rounds_run(const struct plan *plan, const char *const *dirs, unsigned dir_count,
+		struct result *results)
 {
 	const struct sigaction action = {.sa_handler = on_interrupt};
+	struct side *sides = calloc(dir_count, sizeof(*sides));
 	struct sigaction before;
-	struct result result = {.count = plan->count};
-	struct tally *tallies = calloc(plan->count, sizeof(*tallies));
 	struct record *record;
 	unsigned room = 0;
 
-	result.series = calloc(plan->count, sizeof(*result.series));
-	result.verb = strdup(plan->verb);
-	if (!result.series || !result.verb || !tallies)
+	if (!sides)
 		die("out of memory");
 	timer_start();
-	result.facts = facts_new(plan->options->dir);
-	for (unsigned i = 0; i < plan->count; i++) {
-		result.series[i].name = strdup(plan->cells[i].name);
-		result.series[i].params = json_object_get(plan->cells[i].params);
-		result.series[i].batch = plan->cells[i].batch ? plan->cells[i].batch : 1;
+	for (unsigned i = 0; i < dir_count; i++)
+		open_side(&sides[i], plan, dirs[i], &results[i]);
+	for (unsigned i = 0; i < plan->count; i++)
 		room = plan->cells[i].room > room ? plan->cells[i].room : room;
-	}
 	record = record_new(room);
 	interrupted = 0;
 	sigaction(SIGINT, &action, &before);
-	do_rounds(plan, &result, tallies, record);
+	do_rounds(sides, dir_count, record);
 	sigaction(SIGINT, &before, NULL);
-	result.interrupted = interrupted;
-	conclude(plan, &result, tallies);
+	for (unsigned i = 0; i < dir_count; i++)
+		close_side(&sides[i]);
 	munmap(record, record_size(room));
-	free(tallies);
-	return result;
+	free(sides);
 }
 
-int rounds_report(struct plan *plan)
+void plan_free(struct plan *plan)
 {
-	struct result result;
-	bool any = false, ended;
-
-	if (!plan->count)
-		die("--only %s leaves nothing to measure; without it all is measured",
-		    plan->options->only);
-	if (plan->options->require_dax && !scratch_is_dax(plan->options->dir))
-		die("files in %s are not accessed by DAX; 'daxheap doctor %s' tells why",
-		    plan->options->dir, plan->options->dir);
-	result = rounds_run(plan);
-	for (unsigned i = 0; i < result.count; i++)
-		any |= !result.series[i].refused;
-	if (prints_table(plan->options))
-		result_print(&result);
-	report_write_compact(plan->options, result_to_json(&result));
-	ended = !result.interrupted;
-	result_free(&result);
-	plan_free(plan);
-	if (!ended)
-		return EXIT_SIGINT;
-	return any ? EXIT_SUCCESS : EXIT_FAILURE;
+	for (unsigned i = 0; i < plan->count; i++) {
+		json_object_put(plan->cells[i].params);
+		free(plan->cells[i].what);
+	}
+	free(plan->cells);
+	plan->cells = NULL;
+	plan->count = 0;
 }

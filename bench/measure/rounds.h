@@ -39,7 +39,7 @@ struct plan {
 	const struct options *options;
 	unsigned count;
 	struct cell *cells;
-	/* In a process of its own.  What can't be is said by record->refused and return. */
+	/* In a process of its own, in the folder of plan->options.  What can't be is said by record->refused and return. */
 	void (*measure)(const struct plan *plan, const struct cell *cell, struct record *record);
 	/* In the parent, after the last round: makes series->verified of the sums of figures; may
 	 * add to the reason why there are no figures.  NULL: nothing. */
@@ -56,11 +56,16 @@ __attribute__((format(printf, 4, 5))) struct cell *plan_add(struct plan *plan, c
 							    size_t what_size,
 							    const char *name, ...);
 
-/* All rounds, with progress on a terminal.  On SIGINT what there is until then. */
-struct result rounds_run(const struct plan *plan);
+/* All rounds, with progress on a terminal, into a result for each folder; these take turns.  On
+ * SIGINT what there is until then. */
+void rounds_run(const struct plan *plan, const char *const *dirs, unsigned dir_count,
+		struct result *results);
 
-/* The same, then the table and the JSON that the options ask for: the exit status.  Frees the
- * cells, and what they have. */
+/* Frees the cells, and what they have. */
+void plan_free(struct plan *plan);
+
+/* rounds_report.c: all of it, in the folders that the options name, with the tables and the JSON
+ * that they ask for: the exit status.  Frees the cells. */
 int rounds_report(struct plan *plan);
 
 /* For measure(): */

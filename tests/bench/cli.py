@@ -164,6 +164,20 @@ class Comparisons(Case):
         newer = self.slower(path, "b.json", 1, facts={"kernel": "99.9"})
         self.assertIn("99.9", self.run_it("compare", path, newer).stdout)
 
+    def test_by_turns(self):
+        for name in ("a", "b"):
+            (self.dir / name).mkdir()
+        done = subprocess.run([DAXBENCH, *FAULT, *QUICK, "--dir", str(self.dir / "a"), "--beside",
+                               str(self.dir / "b"), "--json", str(self.dir / "a.json"),
+                               "--beside-json", str(self.dir / "b.json")],
+                              stdout=subprocess.PIPE, universal_newlines=True)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("compared:", done.stdout)
+        results = [json.loads((self.dir / name).read_text()) for name in ("a.json", "b.json")]
+        for result in results:
+            self.assertEqual([s["lat_ns"]["N"] for s in result["series"]], [5 * 64] * 2)
+        self.assertNotEqual(results[0]["series"][0]["rounds"], results[1]["series"][0]["rounds"])
+
     def test_broken_json(self):
         path = self.measure("a.json", *FAULT)
         (self.dir / "b.json").write_text(path.read_text()[:1000])

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench.h"
+#include "compare.h"
 #include "facts.h"
 #include "result.h"
 
@@ -200,28 +200,38 @@ static void print_missing(const struct result *a, const struct result *b, const 
 	}
 }
 
+int compare_results(const struct options *options, const char *a_name, const struct result *a,
+		    const char *b_name, const struct result *b)
+{
+	struct comparisons all;
+	int status = EXIT_UNFIT;
+
+	if (!fit(options, a_name, a, b_name, b))
+		return EXIT_UNFIT;
+	all = compare_all(a, b);
+	print_table(options, &all);
+	print_missing(a, b, b_name);
+	print_missing(b, a, a_name);
+	if (!all.count)
+		fputs("daxbench: nothing to compare: no series of five rounds or more is in both\n",
+		      stderr);
+	else
+		status = all.slower ? EXIT_SLOWER : EXIT_SUCCESS;
+	free(all.list);
+	return status;
+}
+
 int bench_compare(const struct options *options, const char *a_path, const char *b_path)
 {
 	struct result a = {0}, b = {0};
-	struct comparisons all;
 	char wrong[512];
 	int status = EXIT_UNFIT;
 
 	if (result_read(a_path, &a, wrong, sizeof(wrong)) ||
-	    result_read(b_path, &b, wrong, sizeof(wrong))) {
+	    result_read(b_path, &b, wrong, sizeof(wrong)))
 		fprintf(stderr, "daxbench: %s\n", wrong);
-	} else if (fit(options, a_path, &a, b_path, &b)) {
-		all = compare_all(&a, &b);
-		print_table(options, &all);
-		print_missing(&a, &b, b_path);
-		print_missing(&b, &a, a_path);
-		if (!all.count)
-			fputs("daxbench: nothing to compare: no series of five rounds or more is in "
-			      "both\n", stderr);
-		else
-			status = all.slower ? EXIT_SLOWER : EXIT_SUCCESS;
-		free(all.list);
-	}
+	else
+		status = compare_results(options, a_path, &a, b_path, &b);
 	result_free(&a);
 	result_free(&b);
 	return status;
