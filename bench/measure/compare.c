@@ -68,7 +68,8 @@ static bool compare_one(const struct series *a, const struct series *b, unsigned
 	return true;
 }
 
-static struct comparisons compare_all(const struct result *a, const struct result *b)
+static struct comparisons compare_all(const struct options *options, const struct result *a,
+				      const struct result *b)
 {
 	struct comparisons all = {.list = calloc((size_t)a->count * TESTED + 1,
 						 sizeof(struct comparison))};
@@ -79,6 +80,8 @@ static struct comparisons compare_all(const struct result *a, const struct resul
 	for (unsigned i = 0; i < a->count; i++) {
 		const struct series *other = result_find(b, a->series[i].name);
 
+		if (!matches(options->only, a->series[i].name))
+			continue;
 		for (unsigned t = 0; other && t < TESTED; t++)
 			if (!a->series[i].refused && !other->refused)
 				all.count += compare_one(&a->series[i], other, t,
@@ -91,6 +94,20 @@ static struct comparisons compare_all(const struct result *a, const struct resul
 		all.list[i].p = p[i];
 	free(p);
 	return all;
+}
+
+/* Whether any difference, however large, could be significant: the least that the test can say
+ * depends on the number of rounds alone. */
+static bool can_tell(const struct comparisons *all)
+{
+	for (unsigned i = 0; i < all->count; i++) {
+		double a = all->list[i].a->round_count, b = all->list[i].b->round_count;
+		double least = 2 * exp(lgamma(a + 1) + lgamma(b + 1) - lgamma(a + b + 1));
+
+		if (least * all->count < SIGNIFICANT)
+			return true;
+	}
+	return !all->count;
 }
 
 /* 1: slower, -1: faster, 0: neither. */
@@ -189,12 +206,14 @@ static void print_table(const struct options *options, struct comparisons *all)
 }
 
 /* What is in one of them alone. */
-static void print_missing(const struct result *a, const struct result *b, const char *b_path)
+static void print_missing(const struct options *options, const struct result *a,
+			  const struct result *b, const char *b_path)
 {
 	for (unsigned i = 0; i < a->count; i++) {
 		const struct series *other = result_find(b, a->series[i].name);
 
-		if (!a->series[i].refused && (!other || other->refused))
+		if (matches(options->only, a->series[i].name) && !a->series[i].refused &&
+		    (!other || other->refused))
 			printf("%s: not in %s%s%s\n", a->series[i].name, b_path,
 			       other ? ": " : "", other ? other->refused : "");
 	}
@@ -208,10 +227,13 @@ int compare_results(const struct options *options, const char *a_name, const str
 
 	if (!fit(options, a_name, a, b_name, b))
 		return EXIT_UNFIT;
-	all = compare_all(a, b);
+	all = compare_all(options, a, b);
 	print_table(options, &all);
-	print_missing(a, b, b_name);
-	print_missing(b, a, a_name);
+	if (!can_tell(&all))
+		puts("With so few rounds of so many series nothing can be significant: use more "
+		     "--rounds, or\nfewer series (--only).");
+	print_missing(options, a, b, b_name);
+	print_missing(options, b, a, a_name);
 	if (!all.count)
 		fputs("daxbench: nothing to compare: no series of five rounds or more is in both\n",
 		      stderr);

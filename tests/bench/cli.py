@@ -145,6 +145,18 @@ class Comparisons(Case):
         # The same is below a threshold that is high enough.
         self.run_it("compare", path, slow, "--threshold", 100)
 
+    def test_too_few_rounds_for_so_many_series(self):
+        path = self.measure("a.json", *FAULT)
+        result = json.loads(path.read_text())
+        series = result["series"][0]
+        result["series"] = [dict(series, name="series %d" % i) for i in range(9)]
+        path.write_text(json.dumps(result))
+        slow = self.slower(path, "b.json", 3)
+        word = "nothing can be significant"
+        self.assertIn(word, self.run_it("compare", path, slow).stdout)
+        done = self.run_it("compare", path, slow, "--only", "series [01]", expect=1)
+        self.assertNotIn(word, done.stdout)
+
     def test_markdown(self):
         path = self.measure("a.json", *FAULT)
         slow = self.slower(path, "b.json", 1.5)
