@@ -7,8 +7,8 @@
  * nothing was faulted before: by memcpy(), as fio's mmap engine does, and past the cache by
  * libpmem, as its libpmem engine does.  fio's own bins are taken over.
  *
- * One thing is not alike: between two operations fio does its bookkeeping, about a microsecond of
- * it, so that the next one finds colder caches, and emptier buffers of the CPU.
+ * One thing is not alike: between two operations fio does its bookkeeping, so that the next one
+ * finds colder caches, and emptier buffers of the CPU.
  */
 #include <errno.h>
 #include <fcntl.h>
