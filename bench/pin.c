@@ -3,221 +3,132 @@
  * daxbench pin: what it takes to hold pages and to let them go, by who holds them, where they lie,
  * and how large the entries of the page table are that map them.
  *
- * A pipe takes pages by vmsplice(), and lets them go when they are spliced into /dev/null.
- * io_uring takes them as registered buffers, which file systems with DAX refuse.  A value is one
- * call, of all pages.
+ * A value is one call, of all pages.  Before any is taken it is checked that the call holds them.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <liburing.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <unistd.h>
 
-#include "bench.h"
-#include "doctor.h"
+#include <daxheap.h>
+
 #include "explain.h"
-#include "rounds.h"
+#include "pin.h"
 #include "scratch.h"
 #include "team.h"
 #include "timer.h"
 
-#define PAGE	  ((size_t)4096)
-#define HUGE	  ((size_t)2 << 20)
-#define OPS	  128u
 #define WARMUP	  4u
-#define PAGES_MAX 256u
-
-enum holder { BY_PIPE, BY_URING };
-
-/* What is measured. */
-struct pin {
-	enum holder holder;
-	bool anonymous;
-	bool huge;
-	bool release;		/* letting go, not taking */
-	unsigned pages;
-};
-
-struct work {
-	const struct pin *pin;
-	char *base;
-	int pipe[2], null;
-	struct io_uring ring;
-};
-
-/* --- the memory --- */
-
-/* 2 MiB that are there, at a multiple of that; NULL after record_refuse(). */
-static char *make_memory(const struct pin *pin, const char *dir, struct record *record)
-{
-	char *range = mmap(NULL, 2 * HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	char *base = (char *)(((uintptr_t)range + HUGE - 1) & ~(HUGE - 1));
-	int flags = pin->anonymous ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
-	int fd = pin->anonymous ? -1 : scratch_open(dir), err = 0;
-
-	if (!pin->huge)
-		prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
-	if (!pin->anonymous && (fd < 0 || fallocate(fd, 0, 0, (off_t)HUGE)))
-		err = errno;
-	if (!pin->anonymous && !err)
-		err = scratch_write(fd, 0, HUGE);
-	if (!err && mmap(base, HUGE, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0) == MAP_FAILED)
-		err = errno;
-	if (fd >= 0)
-		close(fd);
-	if (err) {
-		record_refuse(record, "2 MiB can't be had there: %s", strerror(err));
-		return NULL;
-	}
-	if (pin->huge)
-		madvise(base, HUGE, MADV_HUGEPAGE);
-	*(volatile char *)base = 1;
-	return base;
-}
-
-/* False after record_refuse(). */
-static bool check_entries(const struct pin *pin, const char *base, struct record *record)
-{
-	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	bool by_scan = true, huge = pagemap >= 0 && doctor_is_huge(pagemap, base, &by_scan) > 0;
-
-	if (pagemap >= 0)
-		close(pagemap);
-	if (huge != pin->huge) {
-		record->not_huge = pin->huge;
-		record_refuse(record, pin->huge ? "it is not mapped by an entry of 2 MiB" :
-						  "it is mapped by an entry of 2 MiB all the same");
-	}
-	return huge == pin->huge;
-}
-
-/* --- the holders --- */
+#define ENOUGH	  8u		/* values of a round, if they take longer than this: */
+#define ENOUGH_NS 250000000u
 
 /* 0 or an errno. */
-static int start_holder(struct work *work)
+static int measure_one(const struct pin_work *work, uint64_t *ticks)
 {
-	if (work->pin->holder == BY_URING)
-		return -io_uring_queue_init(2, &work->ring, 0);
-	work->null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	if (work->null < 0 || pipe2(work->pipe, O_CLOEXEC) ||
-	    fcntl(work->pipe[0], F_SETPIPE_SZ, (int)(PAGES_MAX * PAGE)) < 0)
-		return errno;
-	return 0;
-}
+	const struct pin_holder *by = work->pin->by;
+	uint64_t start;
+	int err = by->ready ? by->ready(work) : 0;
 
-static int take(struct work *work)
-{
-	struct iovec range = {work->base, work->pin->pages * PAGE};
-
-	if (work->pin->holder == BY_URING)
-		return -io_uring_register_buffers(&work->ring, &range, 1);
-	return vmsplice(work->pipe[1], &range, 1, 0) == (ssize_t)range.iov_len ? 0 : errno;
-}
-
-static int let_go(struct work *work)
-{
-	size_t size = work->pin->pages * PAGE;
-
-	if (work->pin->holder == BY_URING)
-		return -io_uring_unregister_buffers(&work->ring);
-	return splice(work->pipe[0], NULL, work->null, NULL, size, 0) == (ssize_t)size ? 0 : errno;
+	if (err)
+		return err;
+	start = timer_begin();
+	err = by->take(work);
+	*ticks = timer_now() - start;
+	if (err || !by->let_go)
+		return err;
+	start = timer_begin();
+	err = by->let_go(work);
+	if (work->pin->part == PIN_RELEASE)
+		*ticks = timer_now() - start;
+	return err;
 }
 
 /* 0 or an errno. */
-static int measure_all(struct work *work, struct record *record, unsigned ops)
+static int measure_all(const struct pin_work *work, struct record *record)
 {
-	const struct pin *pin = work->pin;
+	uint64_t start = timer_now(), ticks;
 	int err = 0;
 
-	for (unsigned i = 0; i < WARMUP + ops && !err; i++) {
-		uint64_t start = timer_begin(), taken, left;
-
-		err = take(work);
-		taken = timer_now();
-		if (err)
+	for (unsigned i = 0; i < WARMUP + record->room && !err; i++) {
+		err = measure_one(work, &ticks);
+		if (i >= WARMUP && !err)
+			record->ticks[record->count++] = ticks;
+		if (record->count >= ENOUGH && timer_ns(timer_now() - start) > ENOUGH_NS)
 			break;
-		left = timer_begin();
-		err = let_go(work);
-		left = timer_now() - left;
-		if (i >= WARMUP)
-			record->ticks[record->count++] = pin->release ? left : taken - start;
 	}
 	return err;
 }
 
+static const char *explain(const struct pin *pin, int err)
+{
+	if (err == EOPNOTSUPP && pin->memory == PIN_OF_FILE)
+		return " (file systems with DAX allow no long-term pins)";
+	if (err == EOPNOTSUPP && pin->memory == PIN_OF_DEVICE)
+		return " (before Linux 6.12 io_uring takes no device DAX)";
+	if (err == EFAULT && pin->memory == PIN_OF_FILE)
+		return " (of files that are written back, Linux allows no long-term pins)";
+	if (err == ENOMEM || err == ENOBUFS)
+		return " (maybe too little memory may be locked: ulimit -l)";
+	return "";
+}
+
 static void measure(const struct plan *plan, const struct cell *cell, struct record *record)
 {
-	struct work work = {.pin = cell->what};
+	struct pin_work work = {.pin = cell->what};
+	const struct pin_holder *by = work.pin->by;
 	int err;
 
 	team_pin_self(0);
-	work.base = make_memory(work.pin, plan->options->dir, record);
-	if (!work.base || !check_entries(work.pin, work.base, record))
+	if (!pin_memory_make(&work, plan->options->dir, record))
 		return;
-	/* All pages that will be taken are there: what is timed faults nothing in. */
-	for (size_t at = 0; at < work.pin->pages * PAGE; at += PAGE)
-		*(volatile char *)(work.base + at) = 1;
+	err = by->begin ? by->begin(&work, record) : 0;
+	if (!err)
+		err = by->check(&work, record);
 	record_empty(record);
-	err = start_holder(&work);
 	noise_begin(&record->noise);
 	if (!err)
-		err = measure_all(&work, record, cell->room);
+		err = measure_all(&work, record);
 	noise_end(&record->noise);
-	if (err)
+	if (err && !record->refused[0])
 		record_refuse(record, "refused by the kernel: %s%s", strerror(err),
-			      err == EOPNOTSUPP && !work.pin->anonymous ?
-				      " (file systems with DAX allow no long-term pins)" : "");
+			      explain(work.pin, err));
 }
 
 static void conclude(const struct plan *plan, const struct cell *cell, struct series *series,
 		     const uint64_t *figures, bool not_huge)
 {
 	const struct pin *pin = cell->what;
+	struct json_object *seen;
 
-	(void)figures;
-	if (not_huge && !pin->anonymous)
+	if (not_huge && pin->memory == PIN_OF_FILE)
 		explain_small(plan, series);
+	if (series->refused)
+		return;
+	seen = json_object_new_object();
+	json_object_object_add(seen, "held_expected", json_object_new_uint64(figures[PIN_EXPECTED]));
+	json_object_object_add(seen, "held", json_object_new_uint64(figures[PIN_SEEN]));
+	series->verified = seen;
 }
 
-/* --- the list --- */
-
-static void add(struct plan *plan, const struct pin *pin)
+/* Of device DAX; 0: it is a folder. */
+static size_t find_align(const char *dir)
 {
-	const char *holder = pin->holder == BY_URING ? "io_uring" : "vmsplice";
-	const char *part = pin->release ? "unpin" : "pin";
-	const char *memory = pin->anonymous ? "anonymous" : "file";
-	const char *entry = pin->huge ? "2m" : "4k";
-	struct cell *cell = plan_add(plan, pin, sizeof(*pin), "%s-%s/%s-%s/%u-page%s", holder, part,
-				     memory, entry, pin->pages, pin->pages == 1 ? "" : "s");
+	struct daxheap_place place;
+	size_t align;
 
-	if (!cell)
-		return;
-	cell->room = plan->options->ops ? plan->options->ops : OPS;
-	report_add_string(cell->params, "holder", holder);
-	report_add_string(cell->params, "part", part);
-	report_add_string(cell->params, "memory", memory);
-	report_add_string(cell->params, "entry", entry);
-	json_object_object_add(cell->params, "pages", json_object_new_uint64(pin->pages));
+	if (daxheap_get_place(dir, &place))
+		die("%s", daxheap_errormsg());
+	if (strcmp(place.fs_type, "devdax"))
+		return 0;
+	align = scratch_devdax_align(dir);
+	if (!align)
+		die("%s: the kernel does not tell its alignment (/sys/bus/dax/devices)", dir);
+	return align;
 }
 
 int bench_pin(const struct options *options)
 {
-	static const unsigned pages[] = {1, 16, PAGES_MAX};
 	struct plan plan = {.verb = "pin", .options = options, .measure = measure,
 			    .conclude = conclude};
 
-	for (unsigned holder = BY_PIPE; holder <= BY_URING; holder++)
-		for (unsigned i = 0; i < 8; i++)
-			for (unsigned k = 0; k < 3; k++) {
-				struct pin pin = {.holder = holder, .anonymous = i & 4,
-						  .huge = i & 2, .release = i & 1,
-						  .pages = pages[k]};
-
-				add(&plan, &pin);
-			}
+	pin_list(&plan, find_align(options->dir));
 	return rounds_report(&plan);
 }

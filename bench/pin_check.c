@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * daxbench pin: whether pages were held at all.  A call that succeeds may have copied, or have found
+ * nothing to do; then its time is that of something else.
+ *
+ * The kernel counts what it pins (nr_foll_pin_acquired in /proc/vmstat), of the whole machine: others
+ * can only add to it.  What a CPU has counted is added up when it is more than a few, so enough pages
+ * are taken for that, and as many may be missing.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "pin.h"
+
+#define CHECK_PINS 512u
+#define UNSEEN	   125u		/* a CPU keeps up to so many to itself */
+
+/* The number behind @key; false: there is none. */
+static bool read_number(const char *path, const char *key, uint64_t *value)
+{
+	FILE *file = fopen(path, "re");
+	size_t length = strlen(key);
+	bool found = false;
+	char line[256];
+
+	while (file && !found && fgets(line, sizeof(line), file))
+		found = !strncmp(line, key, length) &&
+			sscanf(line + length, " %" SCNu64, value) == 1;
+	if (file)
+		fclose(file);
+	return found;
+}
+
+static int take_and_let_go(const struct pin_work *work)
+{
+	const struct pin_holder *by = work->pin->by;
+	int err = by->ready ? by->ready(work) : 0;
+
+	if (!err)
+		err = by->take(work);
+	if (!err && by->let_go)
+		err = by->let_go(work);
+	return err;
+}
+
+/* 0 or an errno. */
+static int count(const struct pin_work *work, uint64_t *expected, uint64_t *seen)
+{
+	unsigned times = (CHECK_PINS + work->pin->pages - 1) / work->pin->pages;
+	uint64_t before, after;
+	int err = 0;
+
+	if (!read_number("/proc/vmstat", "nr_foll_pin_acquired", &before))
+		return ENOSYS;
+	for (unsigned i = 0; i < times && !err; i++)
+		err = take_and_let_go(work);
+	if (!err && !read_number("/proc/vmstat", "nr_foll_pin_acquired", &after))
+		err = ENOSYS;
+	if (err)
+		return err;
+	*expected = (uint64_t)times * work->pin->pages;
+	*seen = after - before;
+	return 0;
+}
+
+int pin_check_judge(struct record *record, uint64_t expected, uint64_t seen)
+{
+	record->figures[PIN_EXPECTED] += expected;
+	record->figures[PIN_SEEN] += seen;
+	if (seen >= expected)
+		return 0;
+	record_refuse(record, "%" PRIu64 " of %" PRIu64 " pages were held: this is not the time of "
+		      "holding them", seen, expected);
+	return EIO;
+}
+
+/* What a CPU keeps to itself may be missing. */
+static int judge_count(struct record *record, uint64_t expected, uint64_t seen)
+{
+	return pin_check_judge(record, expected, seen + UNSEEN >= expected && seen < expected ?
+							 expected : seen);
+}
+
+int pin_check_counted(const struct pin_work *work, struct record *record)
+{
+	uint64_t expected, seen;
+	int err = count(work, &expected, &seen);
+
+	return err ? err : judge_count(record, expected, seen);
+}
+
+int pin_check_maybe_counted(const struct pin_work *work, struct record *record)
+{
+	uint64_t expected, seen;
+	int err = count(work, &expected, &seen);
+
+	if (err)
+		return err;
+	if (seen >= UNSEEN)
+		return judge_count(record, expected, seen);
+	record->figures[PIN_EXPECTED] += expected;
+	record->figures[PIN_SEEN] += seen;
+	snprintf(record->note, sizeof(record->note), "this kernel does not count what it holds for "
+		 "direct I/O: that pages were held is not verified");
+	return 0;
+}
+
+int pin_check_locked(const struct pin_work *work, struct record *record)
+{
+	uint64_t before, held, after, wanted = work->size / 1024;
+	int err;
+
+	if (!read_number("/proc/self/status", "VmPin:", &before))
+		return ENOSYS;
+	err = work->pin->by->take(work);
+	if (err)
+		return err;
+	read_number("/proc/self/status", "VmPin:", &held);
+	err = work->pin->by->let_go(work);
+	if (err)
+		return err;
+	read_number("/proc/self/status", "VmPin:", &after);
+	if (held >= before + wanted && after == before)
+		return pin_check_counted(work, record);
+	record_refuse(record, "of %" PRIu64 " KiB, %" PRIu64 " were held (VmPin), and %" PRIu64
+		      " after they were let go: this is not the time of holding them", wanted,
+		      held - before, after - before);
+	return EIO;
+}
