@@ -100,10 +100,10 @@ static void conclude(const struct plan *plan, const struct cell *cell, struct se
 
 	if (not_huge && pin->memory == PIN_OF_FILE)
 		explain_small(plan, series);
-	if (series->refused)
+	if (series->refused || !figures[PIN_AT_LEAST])
 		return;
 	seen = json_object_new_object();
-	json_object_object_add(seen, "held_expected", json_object_new_uint64(figures[PIN_EXPECTED]));
+	json_object_object_add(seen, "held_at_least", json_object_new_uint64(figures[PIN_AT_LEAST]));
 	json_object_object_add(seen, "held", json_object_new_uint64(figures[PIN_SEEN]));
 	series->verified = seen;
 }

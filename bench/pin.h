@@ -57,7 +57,7 @@ struct pin_holder {
 };
 
 extern const struct pin_holder pin_by_vmsplice, pin_by_uring, pin_by_xdp, pin_by_rdma,
-	pin_by_direct_write, pin_by_direct_read, pin_by_vm_read, pin_by_vm_write;
+	pin_by_zerocopy, pin_by_direct_write, pin_by_direct_read, pin_by_vm_read, pin_by_vm_write;
 
 /* pin_cells.c: adds all of them, as far as --only leaves them.  @devdax_align: of the device that
  * --dir is, in bytes; 0: it is a folder. */
@@ -66,19 +66,19 @@ void pin_list(struct plan *plan, size_t devdax_align);
 /* pin_memory.c: faulted in, by entries of the wanted size; false after record_refuse(). */
 bool pin_memory_make(struct pin_work *work, const char *dir, struct record *record);
 
-/* pin_check.c.  Figures of a round: pages that were to be held while it was checked, and those that
- * were seen to be. */
-enum { PIN_EXPECTED, PIN_SEEN };
+/* pin_check.c.  Figures of a round: what was to be held at least while it was checked, and what was
+ * seen to be: pages, or KiB. */
+enum { PIN_AT_LEAST, PIN_SEEN };
 
 /* These three for check(), which see above.  By the kernel's own count of pins: whether there were
- * as many. */
+ * as many pages. */
 int pin_check_counted(const struct pin_work *work, struct record *record);
 /* The same; a kernel that holds pages by references alone, which it does not count, is noted. */
 int pin_check_maybe_counted(const struct pin_work *work, struct record *record);
-/* By the count of this process's memory (VmPin) as well: that they are held in between, and not
+/* By the count of this process's memory (VmPin): whether they are held in between, and not
  * afterwards. */
 int pin_check_locked(const struct pin_work *work, struct record *record);
-/* Notes how many pages were to be held and were; EIO after record_refuse() if these are too few. */
-int pin_check_judge(struct record *record, uint64_t expected, uint64_t seen);
+/* Notes how much was to be held and was; EIO after record_refuse() if these are too few. */
+int pin_check_judge(struct record *record, uint64_t at_least, uint64_t seen);
 
 #endif

@@ -65,8 +65,8 @@ static void add_of_part(struct plan *plan, const struct pin_holder *by, enum pin
 void pin_list(struct plan *plan, size_t devdax_align)
 {
 	static const struct pin_holder *const holders[] = {
-		&pin_by_vmsplice, &pin_by_uring, &pin_by_xdp, &pin_by_rdma, &pin_by_direct_write,
-		&pin_by_direct_read, &pin_by_vm_read, &pin_by_vm_write};
+		&pin_by_vmsplice, &pin_by_zerocopy, &pin_by_uring, &pin_by_xdp, &pin_by_rdma,
+		&pin_by_direct_write, &pin_by_direct_read, &pin_by_vm_read, &pin_by_vm_write};
 
 	for (unsigned i = 0; i < sizeof(holders) / sizeof(holders[0]); i++) {
 		const struct pin_holder *by = holders[i];

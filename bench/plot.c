@@ -315,12 +315,13 @@ static void draw_against(struct picture *picture)
 static void write_picture(struct picture *picture)
 {
 	const struct result *first = &picture->results[0];
-	const char *path = picture->options->output;
+	const char *path = picture->options->output, *unit = result_unit(first);
 	FILE *file = path ? fopen(path, "we") : stdout;
 
 	if (!file)
 		die("%s: it can't be written; name another file by --output", path);
-	snprintf(picture->title, sizeof(picture->title), "daxbench %s", first->verb);
+	snprintf(picture->title, sizeof(picture->title), "daxbench %s%s%s", first->verb,
+		 unit ? ", per " : "", unit ? unit : "");
 	if (picture->count == 1)
 		snprintf(picture->subtitle, sizeof(picture->subtitle), "Linux %s, %s (%s)%s",
 			 facts_get(first->facts, "kernel"), facts_get(first->facts, "file_system"),

@@ -59,6 +59,15 @@ bool series_knows(const struct series *series, double percent)
 	return (double)series->all.count * (100 - percent) / 100 >= BEYOND - 1e-6;
 }
 
+const char *result_unit(const struct result *result)
+{
+	for (unsigned i = 0; i < result->count; i++)
+		if (result->series[i].batch > 1)
+			return json_object_object_get(result->series[i].params, "pages") ?
+				       "page" : "operation";
+	return NULL;
+}
+
 const struct series *result_find(const struct result *result, const char *name)
 {
 	for (unsigned i = 0; i < result->count; i++)

@@ -61,6 +61,10 @@ bool series_knows(const struct series *series, double percent);
  * the same the next time: intervals are too narrow. */
 unsigned result_drifted(const struct result *result);
 
+/* What figures are of, where values are of several: "page" (a series that has the parameter "pages")
+ * or "operation"; NULL: each value is of one. */
+const char *result_unit(const struct result *result);
+
 /* NULL: there is none. */
 const struct series *result_find(const struct result *result, const char *name);
 void result_free(struct result *result);

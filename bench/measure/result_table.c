@@ -106,6 +106,7 @@ static void print_series(const struct series *series, int width, struct reasons 
 
 void result_print(const struct result *result)
 {
+	const char *unit = result_unit(result);
 	struct reasons reasons = {.count = 0};
 	int width = 20;
 
@@ -124,6 +125,8 @@ void result_print(const struct result *result)
 	puts("\n95 %: the interval of the percentile before it, by bootstrap over the rounds;\n"
 	     "harness: the median of the same loop with nothing in it, contained in the figures;\n"
 	     "-: fewer than five values lie beyond the percentile, or there are too few rounds.");
+	if (unit)
+		printf("A value is the time of several %ss; figures are per %s.\n", unit, unit);
 	if (result_drifted(result))
 		printf("The machine was not steady: %u series differ between the first and the "
 		       "second half\nof the rounds.  Another run may well lie outside of these "

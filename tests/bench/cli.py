@@ -131,6 +131,50 @@ class Results(Case):
         self.assertGreater(result["series"][0]["lat_ns"]["N"], 0)
 
 
+class Pins(Case):
+    """Holders that are not to be had here, without root say, are refused with the reason."""
+
+    def pin(self, only, **more):
+        path = self.dir / "pin.json"
+        done = subprocess.run([DAXBENCH, "pin", "--dir", str(self.dir), "--only", only, *QUICK,
+                               "--json", str(path)], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, universal_newlines=True, timeout=300, **more)
+        self.assertIn(done.returncode, (0, 1), done.stderr)
+        return {s["name"]: s for s in json.loads(path.read_text())["series"]}, done.stdout
+
+    def test_pages_were_held(self):
+        found, table = self.pin("*/*-4k/*")
+        self.assertEqual({series["params"]["holder"] for series in found.values()},
+                         {"vmsplice", "zerocopy", "io_uring", "xdp", "rdma", "direct-write",
+                          "direct-read", "process-vm-read", "process-vm-write"})
+        for name, series in found.items():
+            if "refused" in series:
+                self.assertNotIn("were held", series["refused"], name)
+                self.assertIn("/" + series["params"]["memory"], name)
+                continue
+            self.assertGreater(series["verified"]["held_at_least"], 0, name)
+            self.assertGreaterEqual(series["verified"]["held"],
+                                    series["verified"]["held_at_least"], name)
+            self.assertEqual(series.get("batch", 1), series["params"]["pages"], name)
+        self.assertNotIn("refused", found["vmsplice-pin/file-4k/256-pages"])
+        self.assertNotIn("refused", found["process-vm-read-both/file-4k/16-pages"])
+        self.assertIn("figures are per page", table)
+
+    def test_calls_that_hold_nothing(self):
+        """The control: a preload makes them succeed, and nothing else."""
+        preload = os.path.join(os.path.dirname(DAXBENCH), "no-pins.so")
+        self.assertTrue(os.path.exists(preload), "make no-pins.so")
+        found, _ = self.pin("vmsplice-*/*-4k/*,io_uring-*/*-4k/*,xdp-*/*-4k/*,"
+                            "process-vm-read-*/*-4k/*",
+                            env=dict(os.environ, LD_PRELOAD=preload,
+                                     ASAN_OPTIONS="verify_asan_link_order=0"))
+        self.assertEqual(len(found), 6 * 6)
+        for name, series in found.items():
+            self.assertIn("refused", series, name)
+            if not series["refused"].startswith(("no AF_XDP", "no io_uring")):
+                self.assertIn("this is not the time of holding them", series["refused"], name)
+
+
 class Comparisons(Case):
     def test_the_same_is_no_regression(self):
         path = self.measure("a.json", *FAULT)
@@ -216,6 +260,13 @@ class Pictures(Case):
                     "--rounds", 5, "--ops", 4, "--json", path)
         _, svg = self.draw(path, "--against", "size")
         for name in ("truncate", "punch", "256 KiB"):
+            self.assertIn(">%s<" % name, svg)
+
+    def test_pins_against_pages(self):
+        path = self.dir / "a.json"
+        self.run_it("pin", "--only", "vmsplice-*/*-4k/*", *QUICK, "--json", path)
+        _, svg = self.draw(path, "--against", "pages")
+        for name in ("daxbench pin, per page", "pin file", "unpin anonymous", "256"):
             self.assertIn(">%s<" % name, svg)
 
     def test_nothing_to_draw(self):

@@ -7,7 +7,7 @@ it knows, and exchange ranges of files on xfs: `daxlab matrix` always gives it, 
 # Of the others, io_uring, userfaultfd, AF_XDP and udmabuf are built into distribution kernels,
 # and loop and dm_delay, which make a device slow, are among every guest's modules.
 # Older rdma_rxe and nvme_core ask the crypto layer for their checksums by name.
-MODULES = ("crc32_generic", "rdma_rxe", "ib_uverbs", "crc64_rocksoft_generic", "nvme")
+MODULES = ("crc32_generic", "rdma_rxe", "ib_uverbs", "crc64_rocksoft_generic", "nvme", "null_blk")
 
 # Reserved for memory on hugetlb, of 2 MiB each.
 HUGE_PAGES = 8

@@ -19,7 +19,7 @@ _IMAGE = (r"^linux-(image|binary|binary-unsigned)-([0-9]+\.[0-9]+)\.([0-9][^-]*(
 # What the lab may want to load from a modules tree of 100 MB and more.
 _KEEP = re.compile(
     r"kernel/(arch|crypto|lib|mm|virt|net/9p|net/core|net/vmw_vsock|fs/(ext4|jbd2|xfs|9p|"
-    r"netfs|fscache|fuse|overlayfs|nls|btrfs|f2fs|erofs)|fs/[^/]*\.ko|drivers/(acpi|block|"
+    r"netfs|fscache|fuse|overlayfs|nls|btrfs|f2fs|erofs|configfs)|fs/[^/]*\.ko|drivers/(acpi|block|"
     r"char/hw_random|dax|md|nvdimm|nvme|virtio|vdpa|vhost|char/[^/]*\.ko|dma-buf)|"
     r"drivers/net/virtio|drivers/base|"
     # RDMA over the network stack, with what it stands on.
