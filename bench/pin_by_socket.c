@@ -86,10 +86,13 @@ static int begin(const struct pin_work *work, struct record *record)
 {
 	int err = listen_on_loopback();
 
-	(void)work;
+	if (!err)
+		err = ready(work);
 	if (err)
-		record_refuse(record, "no TCP over the loopback device: is it up? (%s)",
-			      strerror(err));
+		record_refuse(record, "no TCP with MSG_ZEROCOPY over the loopback device: is it up? "
+			      "(%s)", strerror(err));
+	else
+		close(sender);
 	return err;
 }
 
