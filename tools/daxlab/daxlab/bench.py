@@ -84,7 +84,7 @@ def _measure(the_lab, options, verbs, kernel, fs, how):
         job = guest.Job(kernel, fs, ["sh", "-c", _script(options, verbs)],
                         ["%s:/bin/daxbench" % options.daxbench], share,
                         timeout_s=options.timeout, on_stdout=lambda data: None,
-                        on_stderr=_say(column.label))
+                        on_stderr=_say(column.label), holders=True)
         result = the_lab.run(job, how)
         lab.say_death(result)
         column.take(share, verbs, None if result.outcome == guest.EXITED else result.reason)

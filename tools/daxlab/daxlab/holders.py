@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What a guest has beside its persistent memory, so that daxverify can hold memory in every way
-it knows, and exchange ranges of files on xfs: `daxlab matrix` always gives it, `daxlab run` with
---holders.
+"""What a guest has beside its persistent memory, so that daxverify and daxbench can hold memory in
+every way they know, and exchange ranges of files on xfs: `daxlab matrix` and `bench` always give it,
+`daxlab run` with --holders.
 """
-# Loaded besides those that every guest has (modules.py): memory regions over the network stack.
+# Loaded besides those that every guest has (modules.py): memory regions over the network stack, and
+# a block device on which I/O takes no time.
 # Of the others, io_uring, userfaultfd, AF_XDP and udmabuf are built into distribution kernels,
 # and loop and dm_delay, which make a device slow, are among every guest's modules.
 # Older rdma_rxe and nvme_core ask the crypto layer for their checksums by name.
-MODULES = ("crc32_generic", "rdma_rxe", "ib_uverbs", "crc64_rocksoft_generic", "nvme", "null_blk")
+MODULES = ("crc32_generic", "rdma_rxe", "ib_uverbs", "crc64_rocksoft_generic", "nvme",
+           "null_blk")
 
 # Reserved for memory on hugetlb, of 2 MiB each.
 HUGE_PAGES = 8
