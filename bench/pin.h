@@ -75,8 +75,8 @@ enum { PIN_AT_LEAST, PIN_SEEN };
 int pin_check_counted(const struct pin_work *work, struct record *record);
 /* The same; a kernel that holds pages by references alone, which it does not count, is noted. */
 int pin_check_maybe_counted(const struct pin_work *work, struct record *record);
-/* By the count of this process's memory (VmPin) where the kernel keeps one: whether they are held in
- * between, and not afterwards.  It takes one call, which may be slow. */
+/* By the count of this process's memory (VmPin) where the kernel keeps one: whether they are held
+ * in between, and not afterwards.  It takes one call, which may be slow. */
 int pin_check_locked(const struct pin_work *work, struct record *record);
 /* Notes how much was to be held and was; EIO after record_refuse() if these are too few. */
 int pin_check_judge(struct record *record, uint64_t at_least, uint64_t seen);

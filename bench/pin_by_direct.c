@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * daxbench pin: O_DIRECT write from the pages and read into them.  They are held while the I/O lasts,
- * so it goes to a device where it lasts no time and moves no data: null_blk.  On any other, pins would
- * drown in the time of the device.
+ * daxbench pin: O_DIRECT write from the pages and read into them.  They are held while the I/O
+ * lasts, so it goes to a device where it lasts no time and moves no data: null_blk.  On any other,
+ * pins would drown in the time of the device.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * daxbench pin: a TCP socket takes pages by MSG_ZEROCOPY.  Over the loopback device what is delivered
- * is copied, and let go; so the receiver is full before, and the pages stay with the sender until
- * its connection is reset.  Each take is of a new connection.
+ * daxbench pin: a TCP socket takes pages by MSG_ZEROCOPY.  Over the loopback device what is
+ * delivered is copied, and let go; so the receiver is full before, and the pages stay with the
+ * sender until its connection is reset.  Each take is of a new connection.
  */
 #include <arpa/inet.h>
 #include <errno.h>

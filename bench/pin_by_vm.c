@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* daxbench pin: process_vm_readv() and process_vm_writev() take pages, of this process, copy from or
- * to them, and let go. */
+/* daxbench pin: process_vm_readv() and process_vm_writev() take pages, of this process, copy from
+ * or to them, and let go. */
 #include <errno.h>
 #include <string.h>
 #include <sys/uio.h>
