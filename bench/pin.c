@@ -57,14 +57,16 @@ static int measure_all(const struct pin_work *work, struct record *record)
 	return err;
 }
 
-static const char *explain(const struct pin *pin, int err)
+static const char *explain(const struct pin *pin, const char *dir, int err)
 {
-	if (err == EOPNOTSUPP && pin->memory == PIN_OF_FILE)
-		return " (file systems with DAX allow no long-term pins)";
-	if (err == EOPNOTSUPP && pin->memory == PIN_OF_DEVICE)
+	bool refused = err == EOPNOTSUPP || err == EFAULT;
+
+	if (refused && pin->memory == PIN_OF_FILE)
+		return scratch_is_dax(dir) ?
+			       " (file systems with DAX allow no long-term pins)" :
+			       " (of files that are written back, Linux allows no long-term pins)";
+	if (refused && pin->memory == PIN_OF_DEVICE)
 		return " (before Linux 6.12 io_uring takes no device DAX)";
-	if (err == EFAULT && pin->memory == PIN_OF_FILE)
-		return " (of files that are written back, Linux allows no long-term pins)";
 	if (err == ENOMEM || err == ENOBUFS)
 		return " (maybe too little memory may be locked: ulimit -l)";
 	return "";
@@ -89,7 +91,7 @@ static void measure(const struct plan *plan, const struct cell *cell, struct rec
 	noise_end(&record->noise);
 	if (err && !record->refused[0])
 		record_refuse(record, "refused by the kernel: %s%s", strerror(err),
-			      explain(work.pin, err));
+			      explain(work.pin, plan->options->dir, err));
 }
 
 static void conclude(const struct plan *plan, const struct cell *cell, struct series *series,
