@@ -8,18 +8,12 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include "pin.h"
-
-#ifndef SO_ZEROCOPY
-#define SO_ZEROCOPY	60
-#define MSG_ZEROCOPY	0x4000000
-#endif
 
 /* TCP cuts what it sends by half of the greatest window: 16 pages go into one piece.  The receiver
  * takes less than the filling. */
