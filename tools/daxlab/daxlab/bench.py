@@ -131,8 +131,8 @@ class Table:
             yield verb, [(name, [_cell(series.get(name)) for series in found]) for name in names]
 
     def _notes(self):
-        notes = ["Medians in microseconds, with half of the 95 % interval; -: not to be had there "
-                 "(daxbench's own result says why)."]
+        notes = ["Medians in microseconds (of pin: per page), with half of the 95 % interval; -: "
+                 "not to be had there (daxbench's own result says why)."]
         if self.emulated:
             notes.append("The CPU is emulated (TCG): these times are not to be compared with "
                          "others.")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What a guest has beside its persistent memory, so that daxverify and daxbench can hold memory in
-every way they know, and exchange ranges of files on xfs: `daxlab matrix` and `bench` always give it,
-`daxlab run` with --holders.
+every way they know, and exchange ranges of files on xfs: `daxlab matrix` and `daxlab bench` always
+give it, `daxlab run` with --holders.
 """
 # Loaded besides those that every guest has (modules.py): memory regions over the network stack, and
 # a block device on which I/O takes no time.
