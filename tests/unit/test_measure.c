@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agreement.h"
 #include "bench.h"
 #include "result.h"
 
@@ -379,4 +380,53 @@ Test(measure, percentiles_need_values_beyond_them)
 	series.all.count = 4999;
 	cr_assert_not(series_knows(&series, 99.9));
 	cr_assert(series_knows(&series, 99));
+}
+
+/* --- agreement --- */
+
+/* Of rounds around a median, each a little off; values of @batch operations. */
+static struct series series_around(double ns, double spread, unsigned batch, uint64_t seed)
+{
+	struct series series = {.batch = batch};
+
+	for (unsigned round = 0; round < 15; round++) {
+		double here = ns * batch * (1 + spread * (uniform(&seed) - 0.5));
+
+		histogram = (struct histogram){0};
+		for (unsigned i = 0; i < 100; i++)
+			histogram_add(&histogram, (uint64_t)(here * (1 + 0.1 * uniform(&seed))), 1);
+		series_add_round(&series, &histogram);
+	}
+	series_conclude(&series);
+	return series;
+}
+
+static enum agreement agreement_with(struct series b, double within_ns, struct interval *quotient)
+{
+	struct series a = series_around(1000, 0.02, 1, 5);
+	enum agreement found = agreement_of(&a, &b, within_ns, quotient);
+
+	free(a.rounds);
+	free(b.rounds);
+	return found;
+}
+
+Test(measure, agreement)
+{
+	struct series refused = {.batch = 1, .refused = (char *)"no fio"};
+	struct interval quotient = {0};
+
+	cr_assert_eq(agreement_with(series_around(1000, 0.02, 1, 7), 0, &quotient), AGREEMENT_YES);
+	cr_assert(quotient.low > 0.97 && quotient.high < 1.03);
+	/* A value may be that of many operations. */
+	cr_assert_eq(agreement_with(series_around(1000, 0.02, 64, 7), 0, &quotient),
+		     AGREEMENT_YES);
+	cr_assert(quotient.low > 0.97 && quotient.high < 1.03);
+	cr_assert_eq(agreement_with(series_around(1100, 0.02, 1, 7), 0, &quotient), AGREEMENT_NO);
+	cr_assert(quotient.low > 1.05 && quotient.high < 1.15);
+	cr_assert_eq(agreement_with(series_around(900, 0.02, 64, 7), 0, &quotient), AGREEMENT_NO);
+	cr_assert_eq(agreement_with(series_around(1100, 0.02, 1, 7), 100, &quotient),
+		     AGREEMENT_WITHIN);
+	cr_assert_eq(agreement_with(series_around(1000, 2, 1, 7), 0, &quotient), AGREEMENT_WIDE);
+	cr_assert_eq(agreement_with(refused, 0, &quotient), AGREEMENT_UNKNOWN);
 }
