@@ -38,7 +38,7 @@ int bench_prepare(const struct options *options);
 int bench_fault(const struct options *options);
 int bench_pin(const struct options *options);
 int bench_flush(const struct options *options);
-int bench_fio(const struct options *options);
+int bench_agree(const struct options *options);
 int bench_truncate(const struct options *options);
 int bench_compare(const struct options *options, const char *a, const char *b);
 int bench_plot(const struct options *options, const char *const *paths, unsigned count);

@@ -190,7 +190,7 @@ static const struct verb {
 	{"truncate", bench_truncate, 21},
 	{"pin", bench_pin, 21},
 	{"flush", bench_flush, 21},
-	{"fio", bench_fio, 21},
+	{"agree", bench_agree, 21},
 };
 
 static int run_loop(const struct args *args)
@@ -233,13 +233,13 @@ int main(int argc, char **argv)
 {
 	static const struct argp argp = {
 		option_list, parse,
-		"fault\ntruncate\npin\nflush\nfio\ncompare A.json B.json\nplot A.json...\n"
+		"fault\ntruncate\npin\nflush\nagree\ncompare A.json B.json\nplot A.json...\n"
 		"alloc\ngrow\nio\nopen\nspace\ntrim\nprepare\nloop publish|reserve N",
 		"Measure what DAX costs, and the heap against its peers and the hardware.\v"
 		"fault: what a page fault takes.  truncate: what truncate, punching a hole "
 		"and the like take.  pin: what it takes to hold pages and let go.  "
-		"flush: flushes, fences, stores past the cache.  fio: the same measured by fio, "
-		"and by us.  compare: whether B is slower than A.  "
+		"flush: flushes, fences, stores past the cache.  agree: the same measured by others, "
+		"fio among them.  compare: whether B is slower than A.  "
 		"plot: a picture (SVG).\n\n"
 		"alloc: what operations cost.  grow: what it adds that the file grows with use.  "
 		"io: what io_uring on blocks costs and brings.  "

@@ -47,6 +47,8 @@ struct plan {
 			 const uint64_t *figures, bool not_huge);
 	/* In the parent, after each process, should it have died.  NULL: nothing. */
 	void (*clean)(const struct plan *plan, int child);
+	/* In the parent, below the table: more to print.  NULL: nothing. */
+	void (*remark)(const struct plan *plan, const struct result *result);
 };
 
 /* Adds a cell of that name, with a copy of the @what_size bytes at @what; NULL if --only leaves it

@@ -17,22 +17,27 @@ static void check(const struct plan *plan, const char *dir)
 }
 
 /* Tables go to standard output, unless JSON does. */
-static void report(const struct options *options, const char *json, const struct result *result)
+static void report(const struct plan *plan, const char *json, const struct result *result)
 {
-	struct options own = *options;
+	struct options own = *plan->options;
 
 	own.json = json;
-	if (prints_table(options))
+	if (prints_table(plan->options)) {
 		result_print(result);
+		if (plan->remark)
+			plan->remark(plan, result);
+	}
 	report_write_compact(&own, result_to_json(result));
 }
 
-static void report_both(const struct options *options, const struct result *results)
+static void report_both(const struct plan *plan, const struct result *results)
 {
-	report(options, options->json, &results[0]);
+	const struct options *options = plan->options;
+
+	report(plan, options->json, &results[0]);
 	if (prints_table(options))
 		putchar('\n');
-	report(options, options->beside_json, &results[1]);
+	report(plan, options->beside_json, &results[1]);
 	if (!prints_table(options))
 		return;
 	printf("\nA is %s, B is %s:\n", options->dir, options->beside);
@@ -62,9 +67,9 @@ int rounds_report(struct plan *plan)
 		check(plan, dirs[i]);
 	rounds_run(plan, dirs, count, results);
 	if (count == 2)
-		report_both(options, results);
+		report_both(plan, results);
 	else
-		report(options, options->json, &results[0]);
+		report(plan, options->json, &results[0]);
 	ended = !results[0].interrupted;
 	for (unsigned i = 0; i < count; i++) {
 		any &= has_figures(&results[i]);

@@ -7,6 +7,7 @@ $DAXBENCH names the program; the default is the one in the current folder.
 """
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,6 +97,42 @@ class Results(Case):
             self.assertTrue(measured, verb)
             for series in measured:
                 self.assertEqual(series["lat_ns"]["N"], 40, series["name"])
+
+    def test_agree(self):
+        """Each way to measure a thing is there, does what it says, and is compared."""
+        path = self.dir / "a.json"
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as dir_:
+            done = subprocess.run([DAXBENCH, "agree", "--dir", dir_, "--only",
+                                   "fault-*/4k/*,*/mmap/*,*/libpmem/*", *QUICK, "--json",
+                                   str(path)], stdout=subprocess.PIPE, universal_newlines=True)
+            self.assertEqual(os.listdir(dir_), [])
+        self.assertEqual(done.returncode, 0, done.stdout)
+        measured = {s["name"]: s for s in json.loads(path.read_text())["series"]
+                    if not s["name"].endswith("/fio") or shutil.which("fio")}
+        self.assertLessEqual({"fault-write/4k/loop", "read/mmap/daxbench",
+                              "write/libpmem/unwritten"}, set(measured))
+        for name, series in measured.items():
+            self.assertNotIn("refused", series, name)
+            self.assertEqual(series["lat_ns"]["N"] * series.get("batch", 1), 5 * 64, name)
+            self.assertEqual(series["verified"]["operations"], 5 * 64, name)
+            self.assertGreaterEqual(series["verified"]["faults"], 5 * 64, name)
+        words = "(agree|differ|too uncertain to tell)"
+        for thing, other in (("fault-write/4k", "loop"), ("write/mmap", "string-copy"),
+                             ("read/mmap", "back-to-back")):
+            self.assertRegex(done.stdout, r"%s +%s .* %s" % (thing, other, words))
+
+    def test_agree_without_fio(self):
+        """It is said, and the rest is measured."""
+        for tool in ("ls", "sed"):      # of libtool's script around the program
+            (self.dir / tool).symlink_to(shutil.which(tool))
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as dir_:
+            done = subprocess.run([DAXBENCH, "agree", "--dir", dir_, "--only", "write/mmap/[df]*",
+                                   "--rounds", "1", "--ops", "16"], stdout=subprocess.PIPE,
+                                  universal_newlines=True,
+                                  env=dict(os.environ, PATH=str(self.dir)))
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn("there is no fio", done.stdout)
+        self.assertRegex(done.stdout, "write/mmap +fio .* no figures")
 
     def test_unlink_leaves_nothing(self):
         self.run_it("truncate", "--only", "unlink/*k/*", "--rounds", 1, "--ops", 2)
