@@ -953,6 +953,20 @@ class BenchTable(Case):
         column.take(self.folder, ["fault", "pin"], None)
         self.assertEqual(column.wrong, "no figures of pin")
 
+    def test_verbs(self):
+        self.assertEqual(bench._verbs("fault,agree"), ["fault", "agree"])
+        with self.assertRaisesRegex(LabError, "--verbs alloc: .*, agree"):
+            bench._verbs("fault,alloc")
+
+    def test_fio_comes_along(self):
+        options = mock.Mock(daxbench="/tmp/daxbench")
+        ours = ["/tmp/daxbench:/bin/daxbench"]
+        with mock.patch("shutil.which", return_value="/usr/bin/fio"):
+            self.assertEqual(bench._programs(options, ["fault"]), ours)
+            self.assertEqual(bench._programs(options, ["agree"]), ours + ["/usr/bin/fio:/bin/fio"])
+        with mock.patch("shutil.which", return_value=None):
+            self.assertEqual(bench._programs(options, ["agree"]), ours)
+
     def test_patterns_reach_the_guest_whole(self):
         options = mock.Mock(rounds=5, ops=None, only="write-*,it's")
         script = bench._script(options, ["fault"])

@@ -9,7 +9,8 @@ from pathlib import Path
 from . import accel, guest, lab, progress, qemu
 from .errors import LabError
 
-VERBS = ("fault", "truncate", "pin", "flush")
+VERBS = ("fault", "truncate", "pin", "flush")   # by default
+FIO_VERB = "agree"                              # brings fio along
 # In the guest: each verb by itself, so that what one of them could not do costs the others nothing.
 SCRIPT = """failed=0
 for verb in %s; do
@@ -34,9 +35,17 @@ def find_daxbench(given):
 
 def _verbs(text):
     for verb in lab.split(text):
-        if verb not in VERBS:
-            raise LabError("--verbs %s: daxlab bench knows %s" % (verb, ", ".join(VERBS)))
+        if verb not in VERBS + (FIO_VERB,):
+            raise LabError("--verbs %s: daxlab bench knows %s" %
+                           (verb, ", ".join(VERBS + (FIO_VERB,))))
     return lab.split(text)
+
+
+def _programs(options, verbs):
+    """What to bring along; without fio, daxbench says so and measures the rest."""
+    found = ["%s:/bin/daxbench" % options.daxbench]
+    fio = shutil.which("fio") if FIO_VERB in verbs else None
+    return found + (["%s:/bin/fio" % fio] if fio else [])
 
 
 def _quoted(text):
@@ -82,7 +91,7 @@ def _measure(the_lab, options, verbs, kernel, fs, how):
     column = Column(kernel.name, fs)
     with the_lab.cache.scratch("bench") as share:
         job = guest.Job(kernel, fs, ["sh", "-c", _script(options, verbs)],
-                        ["%s:/bin/daxbench" % options.daxbench], share,
+                        _programs(options, verbs), share,
                         timeout_s=options.timeout, on_stdout=lambda data: None,
                         on_stderr=_say(column.label), holders=True)
         result = the_lab.run(job, how)

@@ -201,7 +201,7 @@ def _add_bench(verbs):
                         help="(%(default)s)")
     parser.add_argument("--fs", default="ext4,xfs", metavar="FS,...", help="(%(default)s)")
     parser.add_argument("--verbs", default=",".join(bench.VERBS), metavar="VERB,...",
-                        help="of daxbench (%(default)s)")
+                        help="of daxbench (%(default)s); or agree, with this machine's fio")
     parser.add_argument("--daxbench", metavar="FILE", help="the program to run")
     parser.add_argument("--only", metavar="GLOB,...", help="these series only")
     parser.add_argument("--rounds", type=_number(1), default=9, metavar="N",
