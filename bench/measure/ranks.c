@@ -202,11 +202,43 @@ static double *count_ways(const struct ranked *all, unsigned count, unsigned cho
 	return ways;
 }
 
+static double test_exactly(const struct ranked *all, unsigned count, unsigned chosen, double off)
+{
+	unsigned sums = count * (count + 1) + 1;
+	double *ways = count_ways(all, count, chosen, sums), total = 0, as_far = 0;
+	double middle = (double)chosen * (count + 1);
+
+	for (unsigned s = 0; s < sums; s++) {
+		double here = ways[(size_t)chosen * sums + s];
+
+		total += here;
+		if (fabs(s - middle) >= off)
+			as_far += here;
+	}
+	free(ways);
+	return as_far / total;
+}
+
+/* By the normal distribution that the sum nears, with the variance that ties leave. */
+static double test_nearly(const struct ranked *all, unsigned count, unsigned chosen, double off)
+{
+	double n = count, ties = 0, variance;
+
+	for (unsigned i = 0, end; i < count; i = end) {
+		for (end = i + 1; end < count && all[end].rank == all[i].rank;)
+			end++;
+		ties += pow(end - i, 3) - (end - i);
+	}
+	variance = (double)chosen * (n - chosen) / 12 * (n + 1 - ties / (n * (n - 1)));
+	/* Ranks are doubled: so is the deviation, and the half that a step between two sums is. */
+	return variance > 0 ? fmin(1, erfc((off - 1) / (2 * sqrt(variance)) / M_SQRT2)) : 1;
+}
+
 double ranks_test(const double *a, unsigned a_count, const double *b, unsigned b_count)
 {
-	unsigned count = a_count + b_count, sums = count * (count + 1) + 1, sum = 0;
+	unsigned count = a_count + b_count;
 	struct ranked *all = calloc(count + 1, sizeof(*all));
-	double *ways, total = 0, as_far = 0, middle = (double)a_count * (count + 1);
+	double sum = 0, off, p;
 
 	if (!all)
 		die("out of memory");
@@ -215,17 +247,11 @@ double ranks_test(const double *a, unsigned a_count, const double *b, unsigned b
 	rank_all(all, count);
 	for (unsigned i = 0; i < count; i++)
 		sum += all[i].of_a ? all[i].rank : 0;
-	ways = count_ways(all, count, a_count, sums);
-	for (unsigned s = 0; s < sums; s++) {
-		double here = ways[(size_t)a_count * sums + s];
-
-		total += here;
-		if (fabs(s - middle) >= fabs(sum - middle))
-			as_far += here;
-	}
-	free(ways);
+	off = fabs(sum - (double)a_count * (count + 1));
+	p = count <= RANKS_EXACT_MAX ? test_exactly(all, count, a_count, off) :
+				       test_nearly(all, count, a_count, off);
 	free(all);
-	return total > 0 ? as_far / total : 1;
+	return p;
 }
 
 static int by_target(const void *a, const void *b)

@@ -9,7 +9,8 @@
  * (Hesterberg's "expanded percentile interval").
  *
  * Whether two results differ is decided by the rank-sum test of Mann, Whitney and Wilcoxon on the
- * rounds' own percentiles: exact, with ties, by counting all permutations.
+ * rounds' own percentiles: exact, with ties, by counting all permutations; of more values than can
+ * be counted in no time, by the normal distribution.
  */
 #ifndef MEASURE_RANKS_H
 #define MEASURE_RANKS_H
@@ -19,6 +20,8 @@
 #include "histogram.h"
 
 #define RANKS_ROUNDS_MIN 5u	/* with fewer nothing is said */
+#define RANKS_ROUNDS_MAX 1000u	/* more cost memory and time, and tell no more */
+#define RANKS_EXACT_MAX	 64u	/* values of both groups */
 
 struct interval {
 	double low, high;

@@ -249,6 +249,35 @@ Test(measure, rank_test_errs_as_seldom_as_it_says)
 	cr_assert(found > 1800, "%u of 2000", found);
 }
 
+/* What is too much to be counted is near what counting would say, and there at once. */
+Test(measure, rank_test_takes_many_values)
+{
+	static double values[2 * RANKS_ROUNDS_MAX];
+	const unsigned half = RANKS_EXACT_MAX / 2;
+	unsigned rejected = 0;
+	uint64_t seed = 29;
+
+	for (unsigned i = 0; i < 500; i++) {
+		double exact, nearly;
+
+		/* With ties. */
+		for (unsigned k = 0; k < RANKS_EXACT_MAX + 1; k++)
+			values[k] = floor(40 * uniform(&seed)) + (k < half && i % 2 ? 8 : 0);
+		exact = ranks_test(values, half, values + half, half);
+		nearly = ranks_test(values, half, values + half, half + 1);
+		cr_assert(fabs(exact - nearly) < 0.1 + 0.3 * exact, "%g %g", exact, nearly);
+		rejected += i % 2 == 0 && nearly < 0.05;
+	}
+	cr_assert(rejected < 26, "%u of 250", rejected);
+	for (unsigned k = 0; k < 2 * RANKS_ROUNDS_MAX; k++)
+		values[k] = uniform(&seed) + (k < RANKS_ROUNDS_MAX ? 0 : 1);
+	cr_assert_lt(ranks_test(values, RANKS_ROUNDS_MAX, values + RANKS_ROUNDS_MAX,
+				RANKS_ROUNDS_MAX), 1e-100);
+	memset(values, 0, sizeof(values));
+	cr_assert_eq(ranks_test(values, RANKS_ROUNDS_MAX, values + RANKS_ROUNDS_MAX,
+				RANKS_ROUNDS_MAX), 1);
+}
+
 Test(measure, many_tests_are_corrected)
 {
 	double p[] = {0.01, 0.04, 0.03, 0.9};
