@@ -3,9 +3,9 @@
  * daxbench fault: what one page fault takes, and that it is one, of the size that it claims.
  *
  * Each operation touches one byte of memory that is not mapped yet, or not for stores.  Afterwards
- * the kernel is asked: how many faults the process took, and for each range of 2 MiB whether one
- * entry of the page table maps it.  A value of a huge fault whose range is not huge is thrown
- * away; a touch that did not fault spoils the round.
+ * the kernel is asked: how many faults each thread took in its loop, and for each range of 2 MiB
+ * whether one entry of the page table maps it.  A value of a huge fault whose range is not huge is
+ * thrown away; a touch that did not fault spoils the series.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <daxheap.h>
@@ -40,6 +41,7 @@ struct work {
 	unsigned ops;
 	struct fault_part parts[MAX_THREADS];
 	uint64_t *ticks;		/* ops of each thread */
+	uint64_t faults[MAX_THREADS];	/* that each thread took in its loop */
 	int failed;			/* an errno */
 };
 
@@ -70,12 +72,21 @@ static int operate(const struct work *work, const struct fault_part *part, char 
 	}
 }
 
+static uint64_t faults_of_thread(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_THREAD, &usage);
+	return (uint64_t)(usage.ru_minflt + usage.ru_majflt);
+}
+
 static void work_of_thread(void *arg, unsigned thread)
 {
 	struct work *work = arg;
 	const struct fault_part *part = &work->parts[thread];
 	uint64_t *ticks = work->ticks + (size_t)thread * work->ops;
 	char *at = part->base + FAULT_WARMUP * work->step;
+	uint64_t faults = faults_of_thread();
 
 	for (unsigned i = 0; i < work->ops; i++, at += work->step) {
 		uint64_t start = timer_begin();
@@ -85,6 +96,7 @@ static void work_of_thread(void *arg, unsigned thread)
 		if (err)
 			work->failed = errno;
 	}
+	work->faults[thread] = faults_of_thread() - faults;
 }
 
 /* In each thread: the first operations, which are not kept. */
@@ -131,8 +143,10 @@ static bool is_huge_here(int pagemap, const char *at, size_t step, bool *by_scan
 	return all;
 }
 
-/* Keeps the values of those operations alone that a huge entry came of. */
-static void keep_huge(const struct work *work, struct record *record)
+/* Keeps the values of those operations alone that a huge entry came of; false after
+ * record_refuse().  Of 1 GiB, on device DAX alone, the page table is not asked: such a device has
+ * no smaller entries. */
+static bool keep_huge(const struct work *work, struct record *record)
 {
 	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	unsigned kept = 0, all = work->ops * work->fault->threads;
@@ -141,7 +155,7 @@ static void keep_huge(const struct work *work, struct record *record)
 	if (pagemap < 0) {
 		record_refuse(record, "/proc/self/pagemap: %s: the size of faults can't be seen",
 			      strerror(errno));
-		return;
+		return false;
 	}
 	for (unsigned i = 0; i < all; i++) {
 		const char *base = work->parts[i / work->ops].base;
@@ -159,31 +173,42 @@ static void keep_huge(const struct work *work, struct record *record)
 	record->not_huge = kept * 2 < all;
 	if (record->not_huge)
 		record_refuse(record, "%u of %u faults mapped 2 MiB", kept, all);
+	return !record->not_huge;
+}
+
+/* Of the loops alone: what the harness faults in elsewhere is not counted in. */
+static uint64_t count_faults(const struct work *work)
+{
+	uint64_t faults = 0;
+
+	for (unsigned i = 0; i < work->fault->threads; i++)
+		faults += work->faults[i];
+	return faults;
 }
 
 static void judge(const struct work *work, struct record *record)
 {
 	const struct fault *fault = work->fault;
-	unsigned all = work->ops * fault->threads;
-	uint64_t of_one = work->pages;
+	uint64_t faults = count_faults(work), touches = (uint64_t)work->ops * fault->threads;
 
-	record->count = all;
-	record->figures[TOUCHES] += all * of_one;
-	record->figures[FAULTS] += record->noise.faults;
-	if (work->failed) {
-		record_refuse(record, "refused by the kernel: %s", strerror(work->failed));
-		return;
-	}
-	/* Of 1 GiB, on device DAX alone, the page table is not asked: such a device has no smaller
-	 * entries. */
-	if (fault->size == FAULT_HUGE)
-		keep_huge(work, record);
-	else if (record->noise.faults < all * of_one)
-		record_refuse(record, "%" PRIu64 " faults for %" PRIu64 " pages: not each of them "
-			      "is a fault of 4 KiB here", record->noise.faults, all * of_one);
+	record->count = (unsigned)touches;
+	touches *= work->pages;
+	record->figures[TOUCHES] += touches;
+	record->figures[FAULTS] += faults;
 	/* What is left are faults of the harness's own, and others'. */
-	record->noise.faults -= record->noise.faults < all * of_one ? record->noise.faults :
-								      all * of_one;
+	record->noise.faults -= faults;
+	if (work->failed)
+		record_refuse(record, "refused by the kernel: %s", strerror(work->failed));
+	/* Of 2 MiB, what the page table looks like comes first: it says why. */
+	else if (fault->size == FAULT_HUGE && !keep_huge(work, record))
+		return;
+	else if (faults < touches)
+		record_refuse(record, "%" PRIu64 " faults for %" PRIu64 " %s: not each of them "
+			      "takes a fault here", faults, touches,
+			      fault->mode == FAULT_PROTECT ? "stores after a read" : "touches");
+	else if (faults > touches && !record->note[0])
+		snprintf(record->note, sizeof(record->note),
+			 "some touches took more than one fault");
 }
 
 static struct fault_place look_at(const char *dir)

@@ -134,6 +134,14 @@ class Results(Case):
         self.assertIn("there is no fio", done.stdout)
         self.assertRegex(done.stdout, "write/mmap +fio .* no figures")
 
+    def test_what_takes_no_fault_is_not_measured(self):
+        """tmpfs maps for stores what is read: the control of the count of faults."""
+        path = self.dir / "a.json"
+        self.run_it("fault", "--dir", "/dev/shm", "--rounds", 1, "--ops", 1, "--only",
+                    "write-protect/written/4k", "--json", path, expect=1)
+        series = json.loads(path.read_text())["series"][0]
+        self.assertIn("0 faults for 1 stores", series["refused"])
+
     def test_unlink_leaves_nothing(self):
         self.run_it("truncate", "--only", "unlink/*k/*", "--rounds", 1, "--ops", 2)
         self.assertEqual(os.listdir(self.dir), [])
