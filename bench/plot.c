@@ -137,11 +137,8 @@ static bool varies(const struct picture *picture, const char *name)
 	const char *before = NULL;
 
 	for (unsigned i = 0; i < picture->chart.curve_count; i += 2) {
-		struct json_object *value;
-		const char *text = "";
+		const char *text = facts_get(picture->firsts[i]->params, name);
 
-		if (json_object_object_get_ex(picture->firsts[i]->params, name, &value))
-			text = json_object_get_string(value);
 		if (before && strcmp(before, text))
 			return true;
 		before = text;

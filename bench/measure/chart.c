@@ -56,15 +56,20 @@ void chart_free(struct chart *chart)
 	chart->curve_count = 0;
 }
 
+/* A result may come from anywhere: what XML does not allow becomes a question mark. */
 static void print_text(FILE *file, const char *text)
 {
 	for (; *text; text++) {
-		if (*text == '&')
+		unsigned char c = (unsigned char)*text;
+
+		if (c == '&')
 			fputs("&amp;", file);
-		else if (*text == '<')
+		else if (c == '<')
 			fputs("&lt;", file);
+		else if (c == '>')
+			fputs("&gt;", file);
 		else
-			fputc(*text, file);
+			fputc(c < ' ' || c > '~' ? '?' : c, file);
 	}
 }
 

@@ -140,7 +140,10 @@ const char *facts_get(struct json_object *facts, const char *key)
 {
 	struct json_object *value;
 
-	return json_object_object_get_ex(facts, key, &value) ? json_object_get_string(value) : "";
+	/* JSON's null has no text. */
+	if (!json_object_object_get_ex(facts, key, &value) || !value)
+		return "";
+	return json_object_get_string(value);
 }
 
 bool facts_emulated(struct json_object *facts)

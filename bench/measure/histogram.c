@@ -65,16 +65,21 @@ void histogram_merge(struct histogram *into, const struct histogram *from)
 		into->bins[i] += from->bins[i];
 }
 
+uint64_t histogram_rank(uint64_t count, double percent)
+{
+	/* 99.9 % of 1000 are 999, whatever 99.9 is in binary. */
+	return (uint64_t)ceil(percent * (double)count / 100 * (1 - 1e-12));
+}
+
 uint64_t histogram_percentile(const struct histogram *histogram, double percent)
 {
-	double rank = ceil(percent / 100 * (double)histogram->count);
-	uint64_t seen = 0, value;
+	uint64_t rank = histogram_rank(histogram->count, percent), seen = 0, value;
 
-	if (rank >= (double)histogram->count)
+	if (rank >= histogram->count)
 		return histogram->max;
 	for (unsigned bin = 0; bin < HISTOGRAM_BINS; bin++) {
 		seen += histogram->bins[bin];
-		if (!seen || (double)seen < rank)
+		if (!seen || seen < rank)
 			continue;
 		value = histogram_middle(bin);
 		if (value < histogram->min)

@@ -34,6 +34,9 @@ uint64_t histogram_middle(unsigned bin);
 void histogram_add(struct histogram *histogram, uint64_t value, uint64_t count);
 void histogram_merge(struct histogram *into, const struct histogram *from);
 
+/* Which of @count sorted values, from 1, is the percentile: at least so many do not exceed it. */
+uint64_t histogram_rank(uint64_t count, double percent);
+
 /* The smallest value that at least @percent of all do not exceed, to the width of a bin; 0 of no
  * values.  100: the maximum, exact. */
 uint64_t histogram_percentile(const struct histogram *histogram, double percent);

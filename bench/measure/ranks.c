@@ -62,15 +62,14 @@ static void draw(struct table *table, uint64_t *seed)
 
 static double drawn_percentile(const struct table *table, double percent)
 {
-	uint64_t all = 0, seen = 0;
-	double rank;
+	uint64_t all = 0, seen = 0, rank;
 
 	for (unsigned column = 0; column < table->columns; column++)
 		all += table->drawn[column];
-	rank = ceil(percent / 100 * (double)all);
+	rank = histogram_rank(all, percent);
 	for (unsigned column = 0; column < table->columns; column++) {
 		seen += table->drawn[column];
-		if (seen && (double)seen >= rank)
+		if (seen && seen >= rank)
 			return (double)histogram_middle(table->bins[column]);
 	}
 	return 0;

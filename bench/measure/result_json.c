@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -196,55 +198,75 @@ static uint64_t get_count(struct json_object *object, const char *key)
 	return value ? json_object_get_uint64(value) : 0;
 }
 
+/* Far more than anything counts to, and sums of them don't overflow. */
+#define COUNT_MAX (UINT64_C(1) << 48)
+
+/* One bin; false if there is none like it. */
+static bool read_bin(const char *key, struct json_object *value, struct histogram *round)
+{
+	int64_t count = json_object_is_type(value, json_type_int) ? json_object_get_int64(value) : 0;
+	uint64_t low;
+	char *end;
+
+	errno = 0;
+	low = strtoull(key, &end, 10);
+	if (!isdigit((unsigned char)key[0]) || *end || errno || count < 1 ||
+	    (uint64_t)count > COUNT_MAX - round->count)
+		return false;
+	histogram_add(round, histogram_middle(histogram_bin(low)), (uint64_t)count);
+	return true;
+}
+
 static bool read_round(struct json_object *object, struct histogram *round)
 {
 	struct json_object *bins = get(object, "bins", json_type_object);
+	uint64_t min = get_count(object, "min"), max = get_count(object, "max");
 
 	*round = (struct histogram){0};
 	if (!bins)
 		return false;
-	json_object_object_foreach(bins, key, value) {
-		char *end;
-		uint64_t low;
-
-		errno = 0;
-		low = strtoull(key, &end, 10);
-		if (*end || end == key || errno || !json_object_is_type(value, json_type_int))
+	json_object_object_foreach(bins, key, value)
+		if (!read_bin(key, value, round))
 			return false;
-		histogram_add(round, histogram_middle(histogram_bin(low)),
-			      json_object_get_uint64(value));
-	}
 	/* The ends are exact; the bins are not. */
-	round->min = get_count(object, "min");
-	round->max = get_count(object, "max");
-	return round->count > 0 && round->min <= round->max;
+	if (!round->count || histogram_bin(min) != histogram_bin(round->min) ||
+	    histogram_bin(max) != histogram_bin(round->max) || min > max)
+		return false;
+	round->min = min;
+	round->max = max;
+	return true;
 }
 
 static bool read_rounds(struct json_object *object, struct series *series)
 {
 	struct json_object *rounds = get(object, "rounds", json_type_array);
+	struct json_object *lat = get(object, "lat_ns", json_type_object);
+	size_t count = rounds ? json_object_array_length(rounds) : 0;
 	static struct histogram round;
 
-	for (size_t i = 0; rounds && i < json_object_array_length(rounds); i++) {
-		if (!read_round(json_object_array_get_idx(rounds, i), &round))
+	if (count > RANKS_ROUNDS_MAX)
+		return false;
+	for (size_t i = 0; i < count; i++) {
+		if (!read_round(json_object_array_get_idx(rounds, i), &round) ||
+		    series->all.count > COUNT_MAX)
 			return false;
 		series_add_round(series, &round);
 	}
-	return series->round_count > 0;
+	return count && get_count(lat, "N") == series->all.count;
 }
 
 static bool read_series(struct json_object *object, struct series *series)
 {
 	struct json_object *harness = get(object, "harness_ns", json_type_object);
+	uint64_t batch;
 
 	series->name = get_copy(object, "name");
 	series->params = json_object_get(get(object, "params", json_type_object));
 	series->refused = get_copy(object, "refused");
 	series->note = get_copy(object, "note");
-	series->batch = (unsigned)get_count(object, "batch");
-	if (!series->batch)
-		series->batch = 1;
-	if (!series->name)
+	batch = get_count(object, "batch");
+	series->batch = batch ? (unsigned)batch : 1;
+	if (!series->name || batch > UINT_MAX)
 		return false;
 	if (series->refused)
 		return true;
@@ -282,10 +304,14 @@ static int take(struct json_object *top, const char *path, struct result *result
 	if (!result->series)
 		die("out of memory");
 	for (size_t i = 0; i < json_object_array_length(list); i++) {
+		struct series *series = &result->series[i];
+
 		result->count++;
-		if (!read_series(json_object_array_get_idx(list, i), &result->series[i]))
-			return complain(path, "damaged: a series lacks its name or its rounds",
-					wrong, room);
+		if (!read_series(json_object_array_get_idx(list, i), series))
+			return complain(path, "damaged: a series lacks its name, or its rounds are "
+					"not what was measured", wrong, room);
+		if (result_find(result, series->name) != series)
+			return complain(path, "damaged: two series have one name", wrong, room);
 	}
 	return 0;
 }

@@ -9,6 +9,7 @@
 
 #include "agreement.h"
 #include "bench.h"
+#include "facts.h"
 #include "result.h"
 
 #define VALUES 20000u
@@ -52,7 +53,7 @@ static bool agree(const struct histogram *found, const uint64_t *sorted)
 	static const double percents[] = {0.1, 1, 10, 25, 50, 75, 90, 95, 99, 99.9, 99.99, 100};
 
 	for (unsigned i = 0; i < sizeof(percents) / sizeof(percents[0]); i++) {
-		unsigned rank = (unsigned)ceil(percents[i] / 100 * VALUES);
+		unsigned rank = (unsigned)ceil(percents[i] * VALUES / 100 - 1e-6);
 		double exact = (double)sorted[rank ? rank - 1 : 0];
 		double got = (double)histogram_percentile(found, percents[i]);
 
@@ -104,6 +105,20 @@ Test(measure, ends_are_exact_and_large_values_are_counted)
 	cr_assert_eq(histogram_percentile(&histogram, 100), UINT64_MAX / 2);
 	cr_assert_eq(histogram_percentile(&histogram, 50), 1002);
 	cr_assert_eq(histogram.count, 2);
+}
+
+Test(measure, ranks_are_not_off_by_one)
+{
+	cr_assert_eq(histogram_rank(1000, 99.9), 999);
+	cr_assert_eq(histogram_rank(5000, 99.9), 4995);
+	cr_assert_eq(histogram_rank(1001, 99.9), 1000);
+	cr_assert_eq(histogram_rank(10, 50), 5);
+	cr_assert_eq(histogram_rank(11, 50), 6);
+	cr_assert_eq(histogram_rank(10, 100), 10);
+	histogram = (struct histogram){0};
+	for (unsigned i = 1; i <= 1000; i++)
+		histogram_add(&histogram, i < 1000 ? 100 : 1000000, 1);
+	cr_assert_eq(histogram_percentile(&histogram, 99.9), 100);
 }
 
 Test(measure, of_nothing_all_is_zero)
@@ -376,6 +391,50 @@ Test(measure, what_is_no_result_is_refused)
 		       "damaged");
 	expect_refused("{\"tool\": \"daxbench\", \"verb\": \"fault\", \"facts\": {}, \"format\": 1,"
 		       " \"series\": [7]}", "damaged");
+}
+
+/* Of a result that is right but for @from, which becomes @to. */
+static void expect_damaged(const char *from, const char *to, const char *word)
+{
+	static const char right[] =
+		"{\"tool\": \"daxbench\", \"verb\": \"fault\", \"format\": 1, \"facts\": {\"cpu\": null},"
+		" \"series\": [{\"name\": \"a\", \"batch\": 2, \"lat_ns\": {\"N\": 3}, \"rounds\":"
+		" [{\"min\": 7, \"max\": 9, \"bins\": {\"7\": 2, \"9\": 1}}]},"
+		" {\"name\": \"b\", \"refused\": \"no\"}]}";
+	const char *at = strstr(right, from);
+	char text[1024];
+
+	cr_assert_not_null(at, "%s", from);
+	snprintf(text, sizeof(text), "%.*s%s%s", (int)(at - right), right, to, at + strlen(from));
+	if (word) {
+		expect_refused(text, word);
+	} else {
+		struct result result;
+		char wrong[256];
+
+		write_file(text);
+		cr_assert_eq(result_read(path, &result, wrong, sizeof(wrong)), 0, "%s", wrong);
+		cr_assert_str_eq(facts_get(result.facts, "cpu"), "");
+		cr_assert_str_eq(facts_get(result.facts, "none"), "");
+		result_free(&result);
+		unlink(path);
+	}
+}
+
+Test(measure, what_is_damaged_is_refused)
+{
+	/* The control. */
+	expect_damaged("null", "null", NULL);
+	expect_damaged("\"7\": 2", "\"7\": -2", "damaged");
+	expect_damaged("\"7\": 2", "\"7\": 0", "damaged");
+	expect_damaged("\"7\": 2", "\"7\": 2e0", "damaged");
+	expect_damaged("\"7\": 2", "\"-7\": 2", "damaged");
+	expect_damaged("\"7\": 2", "\"7\": 9223372036854775807", "damaged");
+	expect_damaged("\"min\": 7", "\"min\": 6", "damaged");
+	expect_damaged("\"max\": 9", "\"max\": 1000000", "damaged");
+	expect_damaged("\"N\": 3", "\"N\": 4", "damaged");
+	expect_damaged("\"batch\": 2", "\"batch\": 4294967296", "damaged");
+	expect_damaged("\"b\"", "\"a\"", "one name");
 }
 
 Test(measure, drift_is_seen)
