@@ -18,6 +18,7 @@ struct options {
 	unsigned threads[8];	/* ends with 0 */
 	/* Of the verbs that measure latencies: */
 	unsigned ops;		/* of a round; 0: as many as the verb thinks right */
+	bool list;		/* the names of series, and measure nothing */
 	bool raw;		/* keep each value */
 	bool require_dax;
 	const char *beside;	/* a folder that takes turns with dir; NULL: none */
@@ -81,6 +82,10 @@ const char *verdict(double value, double at_most);
 
 /* What the library and libpmem called msync() for, if anything: see msync.c. */
 unsigned msync_calls(void);
+
+/* Before anything is measured: dies if a result could not be written to @path at the end; NULL and
+ * "-" are fine. */
+void check_writable(const char *path);
 
 /* Whether the verb is to print its tables: not when JSON goes to standard output. */
 bool prints_table(const struct options *options);

@@ -2,37 +2,48 @@
 #include <argp.h>
 #include <daxheap.h>
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #include "bench.h"
+#include "ranks.h"
 
 enum { OPT_OPS = 256, OPT_RAW, OPT_THRESHOLD, OPT_MARKDOWN, OPT_OUTPUT, OPT_AGAINST,
-       OPT_REQUIRE_DAX, OPT_BESIDE, OPT_BESIDE_JSON };
+       OPT_REQUIRE_DAX, OPT_BESIDE, OPT_BESIDE_JSON, OPT_LIST };
 
 static const struct argp_option option_list[] = {
-	{"dir", 'd', "DIR", 0, "Make the pools in DIR (default /dev/shm)", 0},
+	{"dir", 'd', "DIR", 0, "Measure in DIR, or on a device of device DAX (default /dev/shm)", 0},
 	{"json", 'j', "FILE", 0, "Write the result as JSON, too; to standard output if FILE is -", 0},
-	{"rounds", 'r', "N", 0, "Rounds, of which the median counts (default 101, for alloc; else 21)", 0},
-	{"only", 'o', "NAME[,...]", 0, "Only these workloads or preparations; of latencies, patterns "
-	 "like 'write-*/2m*'", 0},
-	{"peers", 'p', "PEER[,...]", 0, "Only these peers", 0},
+	{"rounds", 'r', "N", 0, "Rounds (default 101 for alloc, else 21)", 0},
+	{"only", 'o', "NAME[,...]", 0, "Only these; of latencies, patterns like 'write-*/2m*'", 0},
 	{"threads", 't', "N[,...]", 0, "Numbers of threads (default 1,2)", 0},
-	{"ops", OPT_OPS, "N", 0, "Operations of a round, of latencies", 0},
-	{"beside", OPT_BESIDE, "DIR", 0, "Measure the same in DIR, by turns, and compare, of "
-	 "latencies", 0},
-	{"beside-json", OPT_BESIDE_JSON, "FILE", 0, "Write that one's result as JSON", 0},
+
+	{NULL, 0, NULL, 0, "Latencies:", 1},
+	{"list", OPT_LIST, NULL, 0, "Only list the names of what would be measured", 0},
+	{"ops", OPT_OPS, "N", 0, "Operations of a round", 0},
 	{"require-dax", OPT_REQUIRE_DAX, NULL, 0, "An error where files in DIR are not accessed by "
-	 "DAX, of latencies", 0},
-	{"raw", OPT_RAW, NULL, 0, "Keep each value in the JSON, of latencies", 0},
-	{"threshold", OPT_THRESHOLD, "PERCENT", 0, "compare: what is less does not matter "
-	 "(default 5)", 0},
-	{"markdown", OPT_MARKDOWN, NULL, 0, "compare: print the table as Markdown", 0},
-	{"output", OPT_OUTPUT, "FILE", 0, "plot: write the SVG to FILE (default standard output)", 0},
-	{"against", OPT_AGAINST, "PARAMETER", 0, "plot: latency against size, pins, ...; without "
-	 "it, distributions", 0},
+	 "DAX", 0},
+	{"beside", OPT_BESIDE, "DIR", 0, "Measure the same in DIR, by turns, and compare", 0},
+	{"beside-json", OPT_BESIDE_JSON, "FILE", 0, "Write that one's result as JSON", 0},
+	{"raw", OPT_RAW, NULL, 0, "Keep each value in the JSON", 0},
+
+	{NULL, 0, NULL, 0, "compare:", 2},
+	{"threshold", OPT_THRESHOLD, "PERCENT", 0, "What is less does not matter (default 5)", 0},
+	{"markdown", OPT_MARKDOWN, NULL, 0, "Print the table as Markdown", 0},
+
+	{NULL, 0, NULL, 0, "plot:", 3},
+	{"against", OPT_AGAINST, "PARAMETER", 0, "Latency against size, pins, ...; without it, "
+	 "distributions", 0},
+	{"output", OPT_OUTPUT, "FILE", 0, "Write the SVG to FILE (default standard output)", 0},
+
+	{NULL, 0, NULL, 0, "alloc, open, space:", 4},
+	{"peers", 'p', "PEER[,...]", 0, "Only these peers", 0},
+
+	{NULL, 0, NULL, 0, "Help:", -1},
 	{0},
 };
 
@@ -119,6 +130,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_REQUIRE_DAX:
 		options->require_dax = true;
 		return 0;
+	case OPT_LIST:
+		options->list = true;
+		return 0;
 	case OPT_RAW:
 		options->raw = true;
 		return 0;
@@ -178,20 +192,50 @@ static const struct verb {
 	const char *name;
 	int (*run)(const struct options *options);
 	unsigned rounds;	/* by default */
+	bool latencies;
 } verbs[] = {
-	{"alloc", bench_alloc, 101},
-	{"grow", bench_grow, 21},
-	{"io", bench_io, 21},
-	{"open", bench_open, 21},
-	{"space", bench_space, 21},
-	{"trim", bench_trim, 21},
-	{"prepare", bench_prepare, 21},
-	{"fault", bench_fault, 21},
-	{"truncate", bench_truncate, 21},
-	{"pin", bench_pin, 21},
-	{"flush", bench_flush, 21},
-	{"agree", bench_agree, 21},
+	{"alloc", bench_alloc, 101, false},
+	{"grow", bench_grow, 21, false},
+	{"io", bench_io, 21, false},
+	{"open", bench_open, 21, false},
+	{"space", bench_space, 21, false},
+	{"trim", bench_trim, 21, false},
+	{"prepare", bench_prepare, 21, false},
+	{"fault", bench_fault, 21, true},
+	{"truncate", bench_truncate, 21, true},
+	{"pin", bench_pin, 21, true},
+	{"flush", bench_flush, 21, true},
+	{"agree", bench_agree, 21, true},
 };
+
+__attribute__((noreturn, format(printf, 1, 2))) static void misused(const char *format, ...)
+{
+	va_list args;
+
+	fputs("daxbench: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputs("; see daxbench --help\n", stderr);
+	exit(EX_USAGE);
+}
+
+static void check_options(const struct verb *verb, const struct options *options)
+{
+	bool of_latencies = options->list || options->ops || options->require_dax ||
+			    options->beside || options->beside_json || options->raw;
+
+	if (of_latencies && !verb->latencies)
+		misused("--list, --ops, --require-dax, --beside and --raw are of latencies, not of "
+			"'%s'", verb->name);
+	if (options->beside_json && !options->beside)
+		misused("--beside-json needs --beside");
+	/* Each round is kept, and drawn from 2000 times. */
+	if (verb->latencies && options->rounds > RANKS_ROUNDS_MAX)
+		misused("--rounds: %u are the most; for more values use --ops", RANKS_ROUNDS_MAX);
+	check_writable(options->json);
+	check_writable(options->beside_json);
+}
 
 static int run_loop(const struct args *args)
 {
@@ -199,34 +243,49 @@ static int run_loop(const struct args *args)
 	char *end;
 	unsigned n = parse_number(args->words[2], &end, 10000000);
 
-	if (!n || *end || (strcmp(what, "publish") && strcmp(what, "reserve"))) {
-		fputs("daxbench: loop publish|reserve N\n", stderr);
-		return EX_USAGE;
-	}
+	if (!n || *end || (strcmp(what, "publish") && strcmp(what, "reserve")))
+		misused("loop publish|reserve N");
 	return bench_loop(&args->options, what, n);
+}
+
+static int run_measuring(const struct verb *verb, struct args *args, char **argv)
+{
+	struct options *options = &args->options;
+
+	if (args->count != 1)
+		misused("'%s' takes options alone, not '%s'", verb->name, args->words[1]);
+	if (!options->rounds)
+		options->rounds = verb->rounds;
+	check_options(verb, options);
+	set_environment(options->dir, argv);
+	return verb->run(options);
 }
 
 static int run_verb(struct args *args, char **argv)
 {
-	struct options *options = &args->options;
+	const struct options *options = &args->options;
 	const char *verb = args->words[0];
 
-	if (args->count == 3 && !strcmp(verb, "compare"))
+	if (!strcmp(verb, "compare")) {
+		if (args->count != 3)
+			misused("compare takes two results, as --json wrote them");
 		return bench_compare(options, args->words[1], args->words[2]);
-	if (args->count > 1 && !strcmp(verb, "plot"))
-		return bench_plot(options, args->words + 1, args->count - 1);
-	set_environment(options->dir, argv);
-	for (unsigned i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
-		if (args->count != 1 || strcmp(verb, verbs[i].name))
-			continue;
-		if (!options->rounds)
-			options->rounds = verbs[i].rounds;
-		return verbs[i].run(options);
 	}
-	if (args->count == 3 && !strcmp(verb, "loop"))
+	if (!strcmp(verb, "plot")) {
+		if (args->count < 2)
+			misused("plot takes results, as --json wrote them");
+		return bench_plot(options, args->words + 1, args->count - 1);
+	}
+	if (!strcmp(verb, "loop")) {
+		if (args->count != 3)
+			misused("loop publish|reserve N");
+		set_environment(options->dir, argv);
 		return run_loop(args);
-	fprintf(stderr, "daxbench: what is '%s'? See daxbench --help\n", verb);
-	return EX_USAGE;
+	}
+	for (unsigned i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+		if (!strcmp(verb, verbs[i].name))
+			return run_measuring(&verbs[i], args, argv);
+	misused("what is '%s'?", verb);
 }
 
 int main(int argc, char **argv)
@@ -249,8 +308,12 @@ int main(int argc, char **argv)
 		"makes first stores cheapest.  loop: only do N pairs of operations, to be looked "
 		"at by a profiler.", NULL, NULL, NULL};
 	struct args args = {.options = {.dir = "/dev/shm", .threads = {1, 2}, .threshold = 5}};
+	int status;
 
 	argp_err_exit_status = EX_USAGE;
 	argp_parse(&argp, argc, argv, 0, NULL, &args);
-	return run_verb(&args, argv);
+	status = run_verb(&args, argv);
+	if (fflush(stdout) || ferror(stdout))
+		die("standard output: %s", strerror(errno));
+	return status;
 }

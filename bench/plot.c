@@ -344,6 +344,7 @@ int bench_plot(const struct options *options, const char *const *paths, unsigned
 
 	if (!results)
 		die("out of memory");
+	check_writable(options->output);
 	for (unsigned i = 0; i < count; i++) {
 		if (result_read(paths[i], &results[i], wrong, sizeof(wrong)))
 			die("%s", wrong);

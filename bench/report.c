@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <libgen.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <daxheap.h>
 
@@ -9,6 +14,28 @@
 bool prints_table(const struct options *options)
 {
 	return !options->json || strcmp(options->json, "-") != 0;
+}
+
+void check_writable(const char *path)
+{
+	struct stat st;
+	char *folder;
+	int bad;
+
+	if (!path || !strcmp(path, "-"))
+		return;
+	if (!stat(path, &st) && S_ISDIR(st.st_mode))
+		die("%s: it can't be written: it is a folder", path);
+	bad = access(path, W_OK);
+	if (bad && errno == ENOENT) {
+		folder = strdup(path);
+		if (!folder)
+			die("out of memory");
+		bad = access(dirname(folder), W_OK | X_OK);
+		free(folder);
+	}
+	if (bad)
+		die("%s: it can't be written: %s", path, strerror(errno));
 }
 
 void report_add_string(struct json_object *object, const char *key, const char *value)

@@ -46,12 +46,33 @@ static double *of_rounds(const struct series *series, double percent)
 	return values;
 }
 
+/* Values of a round, on average. */
+static double values_of_round(const struct series *series)
+{
+	return (double)series->all.count / series->round_count;
+}
+
+static bool have_alike_rounds(const struct series *a, const struct series *b)
+{
+	return fabs(log(values_of_round(a) / values_of_round(b))) < 0.1;
+}
+
+/* Of few values a high percentile is just the maximum, and that is higher the more there are: rounds
+ * of different size can't be compared by it. */
+static bool know_alike(const struct series *a, const struct series *b, double percent)
+{
+	double fewer = fmin(values_of_round(a), values_of_round(b));
+
+	return series_knows(a, percent) && series_knows(b, percent) &&
+	       (have_alike_rounds(a, b) || fewer * (100 - percent) / 100 >= 1);
+}
+
 static bool compare_one(const struct series *a, const struct series *b, unsigned percentile,
 			struct comparison *out)
 {
 	double percent = result_percents[percentile], *of_a, *of_b;
 
-	if (a->batch != b->batch || !series_knows(a, percent) || !series_knows(b, percent) ||
+	if (!know_alike(a, b, percent) ||
 	    !ranks_quotient(a->rounds, a->round_count, b->rounds, b->round_count, percent,
 			    &out->interval))
 		return false;
@@ -68,6 +89,23 @@ static bool compare_one(const struct series *a, const struct series *b, unsigned
 	return true;
 }
 
+/* What is the same thing in @other: of that name, with the same parameters.  NULL: nothing, and why. */
+static const struct series *find_same(const struct result *other, const struct series *series,
+				      const char **why)
+{
+	const struct series *found = result_find(other, series->name);
+
+	*why = "";
+	if (!found)
+		return NULL;
+	*why = found->refused;
+	if (found->refused)
+		return NULL;
+	*why = "other parameters";
+	return found->batch == series->batch && json_object_equal(found->params, series->params) ?
+		       found : NULL;
+}
+
 static struct comparisons compare_all(const struct options *options, const struct result *a,
 				      const struct result *b)
 {
@@ -78,14 +116,14 @@ static struct comparisons compare_all(const struct options *options, const struc
 	if (!all.list || !p)
 		die("out of memory");
 	for (unsigned i = 0; i < a->count; i++) {
-		const struct series *other = result_find(b, a->series[i].name);
+		const struct series *one = &a->series[i], *other;
+		const char *why;
 
-		if (!matches(options->only, a->series[i].name))
+		if (one->refused || !matches(options->only, one->name))
 			continue;
+		other = find_same(b, one, &why);
 		for (unsigned t = 0; other && t < TESTED; t++)
-			if (!a->series[i].refused && !other->refused)
-				all.count += compare_one(&a->series[i], other, t,
-							 &all.list[all.count]);
+			all.count += compare_one(one, other, t, &all.list[all.count]);
 	}
 	for (unsigned i = 0; i < all.count; i++)
 		p[i] = all.list[i].p;
@@ -124,8 +162,30 @@ static int judge(const struct comparison *one, double threshold)
 
 /* --- whether they may be compared --- */
 
-static const char *const told_facts[] = {"kernel", "cpu", "cpus", "governor", "file_system",
-					 "mount_options", "dax", "thp", "thp_shmem"};
+static const char *const told_facts[] = {"version", "kernel", "cpu", "cpus", "governor",
+					 "file_system", "mount_options", "dax",
+					 "persistence_domain", "thp", "thp_shmem"};
+
+static void tell(const struct options *options, const char *what, const char *of_a,
+		 const char *of_b)
+{
+	if (strcmp(of_a, of_b))
+		printf("%s%s: %s, then %s\n", options->markdown ? "- " : "", what, of_a, of_b);
+}
+
+/* What else differs, and may be why figures do. */
+static void tell_facts(const struct options *options, const struct result *a,
+		       const struct result *b)
+{
+	struct json_object *a_timer = NULL, *b_timer = NULL;
+
+	for (unsigned i = 0; i < sizeof(told_facts) / sizeof(told_facts[0]); i++)
+		tell(options, told_facts[i], facts_get(a->facts, told_facts[i]),
+		     facts_get(b->facts, told_facts[i]));
+	json_object_object_get_ex(a->facts, "timer", &a_timer);
+	json_object_object_get_ex(b->facts, "timer", &b_timer);
+	tell(options, "timer", facts_get(a_timer, "source"), facts_get(b_timer, "source"));
+}
 
 static bool fit(const struct options *options, const char *a_path, const struct result *a,
 		const char *b_path, const struct result *b)
@@ -147,14 +207,7 @@ static bool fit(const struct options *options, const char *a_path, const struct 
 		printf("%sthe machine was not steady while %s was measured: what differs by little "
 		       "may be that\n", options->markdown ? "- " : "",
 		       result_drifted(a) ? a_path : b_path);
-	for (unsigned i = 0; i < sizeof(told_facts) / sizeof(told_facts[0]); i++) {
-		const char *of_a = facts_get(a->facts, told_facts[i]);
-		const char *of_b = facts_get(b->facts, told_facts[i]);
-
-		if (strcmp(of_a, of_b))
-			printf("%s%s: %s, then %s\n", options->markdown ? "- " : "", told_facts[i],
-			       of_a, of_b);
-	}
+	tell_facts(options, a, b);
 	return true;
 }
 
@@ -205,17 +258,31 @@ static void print_table(const struct options *options, struct comparisons *all)
 	       SIGNIFICANT);
 }
 
+/* Once, of the first one of them. */
+static void tell_rounds(const struct comparisons *all)
+{
+	for (unsigned i = 0; i < all->count; i++) {
+		const struct comparison *one = &all->list[i];
+
+		if (have_alike_rounds(one->a, one->b))
+			continue;
+		printf("Rounds have %.0f values, then %.0f (%s, ...): of such, percentiles beyond "
+		       "the fewer ones\nare not compared; use the same --ops.\n",
+		       values_of_round(one->a), values_of_round(one->b), one->a->name);
+		return;
+	}
+}
+
 /* What is in one of them alone. */
 static void print_missing(const struct options *options, const struct result *a,
 			  const struct result *b, const char *b_path)
 {
 	for (unsigned i = 0; i < a->count; i++) {
-		const struct series *other = result_find(b, a->series[i].name);
+		const struct series *one = &a->series[i];
+		const char *why;
 
-		if (matches(options->only, a->series[i].name) && !a->series[i].refused &&
-		    (!other || other->refused))
-			printf("%s: not in %s%s%s\n", a->series[i].name, b_path,
-			       other ? ": " : "", other ? other->refused : "");
+		if (matches(options->only, one->name) && !one->refused && !find_same(b, one, &why))
+			printf("%s: not in %s%s%s\n", one->name, b_path, *why ? ": " : "", why);
 	}
 }
 
@@ -232,6 +299,7 @@ int compare_results(const struct options *options, const char *a_name, const str
 	if (!can_tell(&all))
 		puts("With so few rounds of so many series nothing can be significant: use more "
 		     "--rounds, or\nfewer series (--only).");
+	tell_rounds(&all);
 	print_missing(options, a, b, b_name);
 	print_missing(options, b, a, a_name);
 	if (!all.count)

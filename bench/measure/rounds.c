@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -100,6 +101,8 @@ __attribute__((noreturn)) static void measure_in_child(const struct plan *plan,
 							struct record *record)
 {
 	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	alarm(LIMIT_S);
 	/* Once more, by this process: its page table is new. */
 	for (char *at = (char *)record; at < (char *)record + record_size(record->room); at += 512)
@@ -135,7 +138,7 @@ static bool run_cell(const struct plan *plan, const struct cell *cell, struct re
 	if (plan->clean)
 		plan->clean(plan, child);
 	/* A terminal interrupts both. */
-	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGINT)
+	if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGINT || WTERMSIG(status) == SIGTERM))
 		interrupted = 1;
 	if (interrupted)
 		return false;
@@ -230,7 +233,8 @@ struct extent {
 
 static void show_progress(const struct extent *extent, unsigned round, unsigned done)
 {
-	unsigned all = (extent->rounds + 1) * extent->of_round, now = round * extent->of_round + done;
+	unsigned all = (extent->rounds + 1) * extent->of_round;
+	unsigned now = round * extent->of_round + done;
 	double passed_s = (double)(now_ns() - extent->start_ns) / 1e9, left_s;
 
 	if (!isatty(STDERR_FILENO))
@@ -239,6 +243,17 @@ static void show_progress(const struct extent *extent, unsigned round, unsigned 
 	fprintf(stderr, "\r%s: round %u of %u%s, %u %%, %u:%02u left\033[K", extent->verb,
 		round ? round : 1, extent->rounds, round ? "" : " (warming up)", now * 100 / all,
 		(unsigned)left_s / 60, (unsigned)left_s % 60);
+}
+
+/* Where no terminal shows the progress, once, when it is known how long a round takes. */
+static void tell_duration(const struct extent *extent)
+{
+	uint64_t left_s = (now_ns() - extent->start_ns) * extent->rounds / 1000000000;
+
+	if (!isatty(STDERR_FILENO) && left_s >= 10)
+		fprintf(stderr, "daxbench %s: %u series in %u rounds, about %u:%02u left\n",
+			extent->verb, extent->of_round, extent->rounds, (unsigned)left_s / 60,
+			(unsigned)left_s % 60);
 }
 
 static void clear_progress(void)
@@ -279,6 +294,8 @@ static void do_rounds(struct side *sides, unsigned side_count, struct record *re
 				do_cell(&sides[(round + i + k) % side_count], order[i], round,
 					record);
 			}
+		if (!round && !interrupted)
+			tell_duration(&extent);
 	}
 	clear_progress();
 	free(order);
@@ -307,7 +324,6 @@ static void close_side(struct side *side)
 {
 	const struct plan *plan = &side->plan;
 
-	side->result->interrupted = interrupted;
 	for (unsigned i = 0; i < plan->count; i++) {
 		struct series *series = &side->result->series[i];
 
@@ -324,9 +340,10 @@ static void close_side(struct side *side)
 void rounds_run(const struct plan *plan, const char *const *dirs, unsigned dir_count,
 		struct result *results)
 {
-	const struct sigaction action = {.sa_handler = on_interrupt};
+	/* The second time it ends at once, should something hang. */
+	const struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
 	struct side *sides = calloc(dir_count, sizeof(*sides));
-	struct sigaction before;
+	struct sigaction before_int, before_term;
 	struct record *record;
 	unsigned room = 0;
 
@@ -339,11 +356,15 @@ void rounds_run(const struct plan *plan, const char *const *dirs, unsigned dir_c
 		room = plan->cells[i].room > room ? plan->cells[i].room : room;
 	record = record_new(room);
 	interrupted = 0;
-	sigaction(SIGINT, &action, &before);
+	sigaction(SIGINT, &action, &before_int);
+	sigaction(SIGTERM, &action, &before_term);
 	do_rounds(sides, dir_count, record);
-	sigaction(SIGINT, &before, NULL);
+	for (unsigned i = 0; i < dir_count; i++)
+		results[i].interrupted = interrupted;
 	for (unsigned i = 0; i < dir_count; i++)
 		close_side(&sides[i]);
+	sigaction(SIGINT, &before_int, NULL);
+	sigaction(SIGTERM, &before_term, NULL);
 	munmap(record, record_size(room));
 	free(sides);
 }

@@ -39,7 +39,8 @@ struct plan {
 	const struct options *options;
 	unsigned count;
 	struct cell *cells;
-	/* In a process of its own, in the folder of plan->options.  What can't be is said by record->refused and return. */
+	/* In a process of its own, in the folder of plan->options.  What can't be is said by
+	 * record_refuse() and return. */
 	void (*measure)(const struct plan *plan, const struct cell *cell, struct record *record);
 	/* In the parent, after the last round: makes series->verified of the sums of figures; may
 	 * add to the reason why there are no figures.  NULL: nothing. */
@@ -52,14 +53,13 @@ struct plan {
 };
 
 /* Adds a cell of that name, with a copy of the @what_size bytes at @what; NULL if --only leaves it
- * out.  The pointer is
- * good until the next one is added. */
+ * out.  The pointer is good until the next one is added. */
 __attribute__((format(printf, 4, 5))) struct cell *plan_add(struct plan *plan, const void *what,
 							    size_t what_size,
 							    const char *name, ...);
 
 /* All rounds, with progress on a terminal, into a result for each folder; these take turns.  On
- * SIGINT what there is until then. */
+ * SIGINT or SIGTERM what there is until then. */
 void rounds_run(const struct plan *plan, const char *const *dirs, unsigned dir_count,
 		struct result *results);
 

@@ -61,8 +61,14 @@ int rounds_report(struct plan *plan)
 	bool any = true, ended;
 
 	if (!plan->count)
-		die("--only %s leaves nothing to measure; without it all is measured",
+		die("--only %s leaves nothing to measure; --list without it has the names",
 		    options->only);
+	if (options->list) {
+		for (unsigned i = 0; i < plan->count; i++)
+			puts(plan->cells[i].name);
+		plan_free(plan);
+		return EXIT_SUCCESS;
+	}
 	for (unsigned i = 0; i < count; i++)
 		check(plan, dirs[i]);
 	rounds_run(plan, dirs, count, results);

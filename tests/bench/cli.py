@@ -164,17 +164,18 @@ class Results(Case):
     def test_interrupted(self):
         """What was measured until then is kept."""
         path = self.dir / "a.json"
-        child = subprocess.Popen([DAXBENCH, *FAULT, "--dir", str(self.dir), "--rounds", "100000",
-                                  "--ops", "16", "--json", str(path)],
-                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        time.sleep(2)
-        child.send_signal(signal.SIGINT)
-        out, _ = child.communicate(timeout=120)
-        self.assertEqual(child.returncode, 130)
-        self.assertIn(b"Interrupted", out)
-        result = json.loads(path.read_text())
-        self.assertTrue(result["interrupted"])
-        self.assertGreater(result["series"][0]["lat_ns"]["N"], 0)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            child = subprocess.Popen([DAXBENCH, *FAULT, "--dir", str(self.dir), "--rounds", "1000",
+                                      "--ops", "512", "--json", str(path)],
+                                     stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            time.sleep(2)
+            child.send_signal(number)
+            out, _ = child.communicate(timeout=120)
+            self.assertEqual(child.returncode, 130)
+            self.assertIn(b"Interrupted", out)
+            result = json.loads(path.read_text())
+            self.assertTrue(result["interrupted"])
+            self.assertGreater(result["series"][0]["lat_ns"]["N"], 0)
 
 
 class Pins(Case):
@@ -246,6 +247,27 @@ class Comparisons(Case):
         self.assertIn(word, self.run_it("compare", path, slow).stdout)
         done = self.run_it("compare", path, slow, "--only", "series [01]", expect=1)
         self.assertNotIn(word, done.stdout)
+
+    def test_what_has_other_parameters(self):
+        path = self.measure("a.json", *FAULT)
+        result = json.loads(path.read_text())
+        result["series"][0]["params"]["size"] = 8192
+        (self.dir / "b.json").write_text(json.dumps(result))
+        out = self.run_it("compare", path, self.dir / "b.json").stdout
+        self.assertIn("%s: not in %s: other parameters" % (
+            result["series"][0]["name"], self.dir / "b.json"), out)
+        self.assertIn("0 slower, 0 faster", out)
+
+    def test_rounds_of_another_size(self):
+        """A high percentile of few values is their maximum: it is not compared."""
+        path, few = self.measure("a.json", *FAULT), self.dir / "b.json"
+        self.run_it(*FAULT, "--rounds", 10, "--ops", 8, "--json", few)
+        out = self.run_it("compare", path, few, "--threshold", 10000).stdout
+        self.assertIn("Rounds have 64 values, then 8", out)
+        rows = [line.split()[1] for line in out.splitlines() if line.startswith("write-first/hole")]
+        self.assertEqual(rows[:1], ["50"])
+        self.assertNotIn("90", rows)
+        self.assertNotIn("Rounds have", self.run_it("compare", path, path).stdout)
 
     def test_markdown(self):
         path = self.measure("a.json", *FAULT)
@@ -352,10 +374,37 @@ class BadInput(Case):
         self.assertEqual(done.returncode, 0)
         self.assertIn("there are 1 CPUs only", done.stdout)
 
+    def test_no_place_for_the_result(self):
+        """That is said before anything is measured."""
+        (self.dir / "folder").mkdir()
+        for option, name in (("--json", "none/a.json"), ("--json", "folder"),
+                             ("--beside-json", "none/a.json")):
+            done = self.run_it(*FAULT, "--rounds", 1000, option, self.dir / name, "--beside",
+                               self.dir, expect=74)
+            self.assertIn("can't be written", done.stderr)
+            self.assertEqual(done.stdout, "")
+        done = self.run_it("plot", "none.json", "--output", self.dir / "none" / "a.svg", expect=74)
+        self.assertIn("can't be written", done.stderr)
+
+    def test_full_output(self):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([DAXBENCH, *FAULT, "--list"], stdout=full,
+                                  stderr=subprocess.PIPE, universal_newlines=True)
+        self.assertEqual(done.returncode, 74)
+        self.assertIn("standard output", done.stderr)
+
+    def test_list(self):
+        out = self.run_it(*FAULT, "--list").stdout
+        self.assertEqual(out.splitlines(), ["write-first/hole/4k", "write-first/unwritten/4k"])
+        self.assertIn("--list", self.run_it("fault", "--only", "nothing", expect=74).stderr)
+
     def test_usage(self):
         for args in (["frobnicate"], ["fault", "--ops", "0"], ["compare", "a"],
-                     ["compare", "a", "b", "--threshold", "x"], ["plot"]):
-            self.run_it(*args, expect=64)
+                     ["compare", "a", "b", "--threshold", "x"], ["plot"], ["fault", "too"],
+                     ["fault", "--beside-json", "a"], ["fault", "--rounds", "1001"],
+                     ["alloc", "--ops", "3"], ["loop", "publish"], ["compare"]):
+            done = self.run_it(*args, expect=64)
+            self.assertIn("--help", done.stderr)
 
 
 class Tap(unittest.TestResult):
