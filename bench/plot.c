@@ -18,6 +18,7 @@
 struct picture {
 	const struct options *options;
 	const struct result *results;
+	const char *const *paths;	/* of each result */
 	unsigned count;
 	struct chart chart;
 	/* Of each curve against a parameter, its first series and the result that it is of. */
@@ -32,16 +33,35 @@ static bool is_drawn(const struct picture *picture, const struct series *series)
 	       matches(picture->options->only, series->name);
 }
 
-/* "6.12.9 ext4: ", where there are several results. */
-static void name_result(const struct picture *picture, const struct result *result, char *name,
-			size_t room)
+/* "6.12.9 ext4" */
+static void name_by_facts(const struct result *result, char *name, size_t room)
 {
 	const char *kernel = facts_get(result->facts, "kernel");
 
-	snprintf(name, room, "%.*s %s: ", (int)strcspn(kernel, "+-"), kernel,
+	snprintf(name, room, "%.*s %s", (int)strcspn(kernel, "+-"), kernel,
 		 facts_get(result->facts, "file_system"));
+}
+
+/* Where there are several results, what tells this one from the others: its kernel and file system,
+ * or else its file. */
+static void name_result(const struct picture *picture, const struct result *result, char *name,
+			size_t room)
+{
+	const char *path = picture->paths[result - picture->results];
+	char other[128];
+
+	name[0] = '\0';
 	if (picture->count == 1)
-		name[0] = '\0';
+		return;
+	name_by_facts(result, name, room);
+	for (unsigned i = 0; i < picture->count; i++) {
+		name_by_facts(&picture->results[i], other, sizeof(other));
+		if (&picture->results[i] != result && !strcmp(name, other)) {
+			path = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+			snprintf(name, room, "%.*s", (int)strcspn(path, "."), path);
+			break;
+		}
+	}
 }
 
 static char *label_of(const struct picture *picture, const struct result *result,
@@ -50,7 +70,7 @@ static char *label_of(const struct picture *picture, const struct result *result
 	char result_name[128], *label;
 
 	name_result(picture, result, result_name, sizeof(result_name));
-	if (asprintf(&label, "%s%s", result_name, what) < 0)
+	if (asprintf(&label, "%s%s%s", result_name, *result_name ? ": " : "", what) < 0)
 		die("out of memory");
 	return label;
 }
@@ -88,6 +108,9 @@ static void add_distribution(struct picture *picture, const struct result *resul
 		if (!all->bins[bin])
 			continue;
 		seen += all->bins[bin];
+		/* What lies beyond is chance.  A flat line is better than none. */
+		if (all->count - seen < RESULT_BEYOND && curve->count)
+			break;
 		/* The last value is where the first one that was not drawn would begin. */
 		fraction = ((double)seen - 0.5) / (double)all->count;
 		curve->points[curve->count++] = (struct chart_point){
@@ -115,7 +138,8 @@ static void draw_distributions(struct picture *picture)
 						 &picture->results[i].series[k]);
 	for (unsigned i = 0; i < sizeof(ticks) / sizeof(ticks[0]); i++)
 		chart_tick(&picture->chart, stretch(ticks[i].fraction), ticks[i].label);
-	snprintf(picture->x_label, sizeof(picture->x_label), "percentile");
+	snprintf(picture->x_label, sizeof(picture->x_label),
+		 "percentile, as far as %u values lie beyond it", RESULT_BEYOND);
 }
 
 /* --- against a parameter --- */
@@ -182,7 +206,7 @@ static double value_at(double position)
 static void name_value(const char *against, double value, char *name, size_t room)
 {
 	if (strcmp(against, "size") || value < 1024)
-		snprintf(name, room, "%g", value);
+		snprintf(name, room, "%g%s", value, strcmp(against, "size") ? "" : " B");
 	else if (value < 1048576)
 		snprintf(name, room, "%g KiB", value / 1024);
 	else
@@ -314,20 +338,25 @@ static void write_picture(struct picture *picture)
 	const struct result *first = &picture->results[0];
 	const char *path = picture->options->output, *unit = result_unit(first);
 	FILE *file = path ? fopen(path, "we") : stdout;
+	char what[160];
 
 	if (!file)
 		die("%s: it can't be written; name another file by --output", path);
 	snprintf(picture->title, sizeof(picture->title), "daxbench %s%s%s", first->verb,
 		 unit ? ", per " : "", unit ? unit : "");
 	if (picture->count == 1)
-		snprintf(picture->subtitle, sizeof(picture->subtitle), "Linux %s, %s (%s)%s",
-			 facts_get(first->facts, "kernel"), facts_get(first->facts, "file_system"),
-			 !strcmp(facts_get(first->facts, "dax"), "true") ? "DAX" : "no DAX",
-			 facts_emulated(first->facts) ? ", EMULATED CPU (TCG)" : "");
+		snprintf(what, sizeof(what), "Linux %s, %s (%s)", facts_get(first->facts, "kernel"),
+			 facts_get(first->facts, "file_system"),
+			 !strcmp(facts_get(first->facts, "dax"), "true") ? "DAX" : "no DAX");
 	else
-		snprintf(picture->subtitle, sizeof(picture->subtitle), "%u results%s",
-			 picture->count,
-			 facts_emulated(first->facts) ? ", EMULATED CPU (TCG)" : "");
+		snprintf(what, sizeof(what), "%u results", picture->count);
+	if (facts_emulated(first->facts))
+		snprintf(picture->subtitle, sizeof(picture->subtitle), "%s, EMULATED CPU (TCG)",
+			 what);
+	else
+		snprintf(picture->subtitle, sizeof(picture->subtitle), "%s, %s, accelerator %s",
+			 what, facts_get(first->facts, "cpu"),
+			 facts_get(first->facts, "accelerator"));
 	picture->chart.title = picture->title;
 	picture->chart.subtitle = picture->subtitle;
 	picture->chart.x_label = picture->x_label;
@@ -339,7 +368,8 @@ static void write_picture(struct picture *picture)
 int bench_plot(const struct options *options, const char *const *paths, unsigned count)
 {
 	struct result *results = calloc(count + 1, sizeof(*results));
-	struct picture picture = {.options = options, .results = results, .count = count};
+	struct picture picture = {.options = options, .results = results, .paths = paths,
+				  .count = count};
 	char wrong[512];
 
 	if (!results)

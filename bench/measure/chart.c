@@ -123,14 +123,19 @@ static void name_time(double ns, char *name, size_t room)
 		snprintf(name, room, "%.0f s", ns / 1e9);
 }
 
+/* About as many of each decade as there is room for. */
+static const char *digits_of(const struct frame *frame)
+{
+	double decades = frame->y_high - frame->y_low;
+
+	return decades > 3 ? "1" : decades > 1 ? "125" : "1234568";
+}
+
 static void write_y_axis(const struct frame *frame, FILE *file)
 {
-	static const int digits[] = {1, 2, 5};
-	bool decades_alone = frame->y_high - frame->y_low > 3;
-
 	for (int decade = 0; decade < 13; decade++)
-		for (unsigned i = 0; i < (decades_alone ? 1 : 3); i++) {
-			double ns = digits[i] * pow(10, decade), y = y_of(frame, ns);
+		for (const char *digit = digits_of(frame); *digit; digit++) {
+			double ns = (*digit - '0') * pow(10, decade), y = y_of(frame, ns);
 			char name[16];
 
 			if (log10(ns) < frame->y_low || log10(ns) > frame->y_high)
@@ -161,7 +166,7 @@ static void write_x_axis(const struct chart *chart, const struct frame *frame, F
 }
 
 static void write_band(const struct chart_curve *curve, const struct frame *frame,
-		       const char *colour, FILE *file)
+		       const char *colour, double opacity, FILE *file)
 {
 	bool any = false;
 
@@ -177,7 +182,7 @@ static void write_band(const struct chart_curve *curve, const struct frame *fram
 	for (unsigned i = curve->count; i-- > 0;)
 		fprintf(file, "L%.1f %.1f", x_of(frame, curve->points[i].x),
 			y_of(frame, fmax(curve->points[i].high, curve->points[i].ns)));
-	fprintf(file, "Z' fill='%s' fill-opacity='0.15'/>\n", colour);
+	fprintf(file, "Z' fill='%s' fill-opacity='%.2f'/>\n", colour, opacity);
 }
 
 /* Of the dashes: whole the first time that a colour is used. */
@@ -191,7 +196,6 @@ static void write_curve(const struct chart_curve *curve, const struct frame *fra
 {
 	bool marks = !curve->dashed && curve->count <= 16;
 
-	write_band(curve, frame, colour, file);
 	fputs("<path d='", file);
 	for (unsigned i = 0; i < curve->count; i++)
 		fprintf(file, "%c%.1f %.1f", i ? 'L' : 'M', x_of(frame, curve->points[i].x),
@@ -255,6 +259,11 @@ void chart_write(const struct chart *chart, FILE *file)
 	write_head(chart, file);
 	write_y_axis(&frame, file);
 	write_x_axis(chart, &frame, file);
+	/* Below all curves; of many the fainter. */
+	for (unsigned i = 0, k = 0; i < chart->curve_count; i++)
+		if (!chart->curves[i].dashed)
+			write_band(&chart->curves[i], &frame, colours[k++ % colour_count],
+				   chart->curve_count > 8 ? 0.08 : 0.15, file);
 	for (unsigned i = 0; i < chart->curve_count; i++) {
 		const struct chart_curve *curve = &chart->curves[i];
 		const char *colour = colours[(curve->dashed ? nth - 1 : nth) % colour_count];

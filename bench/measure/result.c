@@ -5,8 +5,6 @@
 #include "bench.h"
 #include "result.h"
 
-#define BEYOND 5	/* values, for a percentile to mean something */
-
 const double result_percents[RESULT_PERCENTILES] = {50, 90, 99, 99.9};
 
 void series_add_round(struct series *series, const struct histogram *round)
@@ -56,7 +54,7 @@ void series_conclude(struct series *series)
 bool series_knows(const struct series *series, double percent)
 {
 	/* Five are five, whatever 0.1 % is in binary. */
-	return (double)series->all.count * (100 - percent) / 100 >= BEYOND - 1e-6;
+	return (double)series->all.count * (100 - percent) / 100 >= RESULT_BEYOND - 1e-6;
 }
 
 const char *result_unit(const struct result *result)

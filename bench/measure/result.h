@@ -18,6 +18,7 @@
 
 #define RESULT_FORMAT	   1
 #define RESULT_PERCENTILES 4u	/* those below the maximum */
+#define RESULT_BEYOND	   5u	/* values, for a percentile to mean something */
 
 extern const double result_percents[RESULT_PERCENTILES];	/* 50, 90, 99, 99.9 */
 

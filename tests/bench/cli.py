@@ -337,6 +337,28 @@ class Pictures(Case):
         for name in ("daxbench pin, per page", "pin file", "unpin anonymous", "256"):
             self.assertIn(">%s<" % name, svg)
 
+    def test_several_results_are_told_apart(self):
+        """By kernel and file system; where these are the same, by their files."""
+        path = self.measure("a.json", *FAULT)
+        again = self.slower(path, "again.json", 2)
+        newer = self.slower(path, "newer.json", 2, facts={"kernel": "99.9-x"})
+        only = ("--only", "write-first/hole/4k")
+        _, svg = self.draw(path, again, newer, *only)
+        for label in ("a", "again", "99.9 %s" % json.loads(path.read_text())["facts"]["file_system"]):
+            self.assertIn(">%s: write-first/hole/4k<" % label, svg)
+
+    def test_a_tail_of_a_few_values_is_not_drawn(self):
+        path = self.measure("a.json", *FAULT)
+        result = json.loads(path.read_text())
+        for round_ in result["series"][0]["rounds"][:4]:
+            round_["bins"].pop(str(max(map(int, round_["bins"]))))
+            round_["bins"][str(1 << 30)] = 1
+            round_["max"] = 1 << 30
+        result["series"][0]["lat_ns"]["N"] = sum(
+            sum(round_["bins"].values()) for round_ in result["series"][0]["rounds"])
+        path.write_text(json.dumps(result))
+        self.assertNotIn(">1 s<", self.draw(path, "--only", "write-first/hole/4k")[1])
+
     def test_nothing_to_draw(self):
         path = self.measure("a.json", *FAULT)
         self.assertIn("--only", self.run_it("plot", path, "--only", "none", expect=74).stderr)
