@@ -319,7 +319,7 @@ class Pictures(Case):
         path = self.measure("a.json", *FAULT)
         root, svg = self.draw(path)
         self.assertTrue(root.tag.endswith("svg"))
-        for name in ("write-first/hole/4k", "99 %"):
+        for name in ("write-first/hole/4k", "90 %"):
             self.assertIn(">%s<" % name, svg)
 
     def test_against_a_parameter(self):
