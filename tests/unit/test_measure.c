@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* How daxbench keeps and judges latencies: histograms, intervals, tests, results as JSON. */
 #include <criterion/criterion.h>
+#include <criterion/redirect.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 
 #include "agreement.h"
 #include "bench.h"
+#include "compare.h"
 #include "facts.h"
 #include "result.h"
 
@@ -302,6 +304,78 @@ Test(measure, many_tests_are_corrected)
 	cr_assert_float_eq(p[2], 0.09, 1e-12);
 	cr_assert_float_eq(p[1], 0.09, 1e-12);
 	cr_assert_float_eq(p[3], 0.9, 1e-12);
+}
+
+/* --- comparing --- */
+
+/* As measured: rounds differ by 3 %, and so do the moments of two runs not at all.  The first series
+ * takes @factor times as long. */
+static struct result measure_series(unsigned series_count, unsigned round_count, double factor,
+				    uint64_t *seed)
+{
+	struct result result = {.verb = strdup("fault"), .facts = json_object_new_object(),
+				.count = series_count,
+				.series = calloc(series_count, sizeof(struct series))};
+
+	for (unsigned i = 0; i < series_count; i++) {
+		struct series *series = &result.series[i];
+		char name[16];
+
+		snprintf(name, sizeof(name), "%u", i);
+		series->name = strdup(name);
+		series->batch = 1;
+		for (unsigned k = 0; k < round_count; k++) {
+			/* The sum of three has a deviation of 0.5. */
+			double shift = exp(0.06 * (uniform(seed) + uniform(seed) + uniform(seed) -
+						   1.5)) * (i ? 1 : factor);
+
+			histogram = (struct histogram){0};
+			for (unsigned n = 0; n < 48; n++)
+				histogram_add(&histogram,
+					      (uint64_t)(5000 * shift * (1 + 0.2 * uniform(seed))), 1);
+			series_add_round(series, &histogram);
+		}
+	}
+	return result;
+}
+
+/* How many of @runs comparisons say that something is slower. */
+static unsigned count_slower(unsigned runs, unsigned series_count, unsigned round_count,
+			     double factor, double threshold)
+{
+	const struct options options = {.threshold = threshold};
+	unsigned slower = 0;
+	uint64_t seed = 41;
+
+	for (unsigned i = 0; i < runs; i++) {
+		struct result a = measure_series(series_count, round_count, 1, &seed);
+		struct result b = measure_series(series_count, round_count, factor, &seed);
+		int status = compare_results(&options, "A", &a, "B", &b);
+
+		cr_assert(status == 0 || status == 1);
+		slower += status == 1;
+		result_free(&a);
+		result_free(&b);
+	}
+	return slower;
+}
+
+Test(measure, compare_finds_what_there_is, .init = cr_redirect_stdout)
+{
+	/* 10 % of one series in 24, each tested at three percentiles: always. */
+	cr_assert_eq(count_slower(10, 24, 21, 1.1, 5), 10);
+	/* Five rounds are too few for as many. */
+	cr_assert_eq(count_slower(3, 24, 5, 1.1, 5), 0);
+	/* But not for one. */
+	cr_assert_geq(count_slower(10, 1, 5, 1.1, 0), 8);
+}
+
+Test(measure, compare_finds_nothing_where_nothing_is, .init = cr_redirect_stdout)
+{
+	/* Whatever the threshold, in at most 1 of 20 whole comparisons; faster ones are half. */
+	unsigned found = count_slower(60, 8, 9, 1, 0);
+
+	cr_assert(found <= 5, "%u of 60", found);
 }
 
 /* --- results --- */
