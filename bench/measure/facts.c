@@ -168,9 +168,9 @@ void facts_print(struct json_object *facts)
 	if (json_object_object_get_ex(facts, "timer", &timer_facts) &&
 	    json_object_object_get_ex(timer_facts, "cost_ns", &cost) &&
 	    json_object_object_get_ex(timer_facts, "step_ns", &step))
-		printf("Time by %s in steps of %.2g ns; a pair of stamps takes %.0f ns\n",
-		       facts_get(timer_facts, "source"), json_object_get_double(step),
-		       json_object_get_double(cost));
+		printf("Time by %s; a pair of stamps takes %.0f ns, two differ by %.2g ns or more\n",
+		       facts_get(timer_facts, "source"), json_object_get_double(cost),
+		       json_object_get_double(step));
 	if (facts_emulated(facts))
 		puts("THE CPU IS EMULATED (TCG): times mean something within one table alone.");
 }

@@ -45,7 +45,7 @@ static void print_noise(const struct series *series)
 	const struct noise *noise = &series->noise;
 
 	if (noise->preemptions * 1000 > series->all.count)
-		printf("  preempted %" PRIu64 " times", noise->preemptions);
+		printf("  preempted: %" PRIu64, noise->preemptions);
 	if (noise->steal_ms)
 		printf("  %" PRIu64 " ms stolen", noise->steal_ms);
 }
@@ -68,21 +68,24 @@ static unsigned number_of(struct reasons *reasons, const char *text)
 	return reasons->count;
 }
 
-static void print_refused(const struct series *series, struct reasons *reasons)
+/* Its number, or where there is no room for it, itself. */
+static void print_reason(struct reasons *reasons, const char *text)
 {
-	unsigned number = number_of(reasons, series->refused);
+	unsigned number = number_of(reasons, text);
 
 	if (number)
-		printf("  no figures [%u]\n", number);
+		printf(" [%u]", number);
 	else
-		printf("  no figures: %s\n", series->refused);
+		printf(": %s", text);
 }
 
 static void print_series(const struct series *series, int width, struct reasons *reasons)
 {
 	printf("%-*s", width, series->name);
 	if (series->refused) {
-		print_refused(series, reasons);
+		printf("  no figures");
+		print_reason(reasons, series->refused);
+		putchar('\n');
 		return;
 	}
 	print_percentile(series, 50);
@@ -100,7 +103,7 @@ static void print_series(const struct series *series, int width, struct reasons 
 	printf(" %8" PRIu64, series->all.count);
 	print_noise(series);
 	if (series->note)
-		printf("  [%u]", number_of(reasons, series->note));
+		print_reason(reasons, series->note);
 	putchar('\n');
 }
 

@@ -2,14 +2,30 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
 
 #include "timer.h"
 
+#define RDTSCP_BIT     (1u << 27)
 #define CALIBRATION_NS UINT64_C(50000000)
 #define STAMPS	       1000u
 #define BATCHES	       20u
 
 struct timer timer = {.ns_per_tick = 1};
+
+/* Counters are older than the instruction; a guest's CPU may lack it. */
+static bool has_rdtscp(void)
+{
+#ifdef __x86_64__
+	unsigned a, b, c, d;
+
+	return __get_cpuid(0x80000001, &a, &b, &c, &d) && (d & RDTSCP_BIT);
+#else
+	return false;
+#endif
+}
 
 /* Whether the kernel keeps time by the counter. */
 static bool kernel_trusts_tsc(void)
@@ -50,12 +66,13 @@ static void calibrate(void)
 	timer.ns_per_tick = (double)(ns_end - ns) / (double)(ticks_end - ticks);
 }
 
-/* Counters may go in steps of many ticks. */
+/* The least difference between two stamps that are not the same: what a stamp takes, or more where
+ * counters go in steps of many ticks. */
 static double find_step(void)
 {
 	uint64_t least = UINT64_MAX, before = timer_now();
 
-	for (unsigned i = 0; i < STAMPS; i++) {
+	for (unsigned i = 0; i < STAMPS || least == UINT64_MAX; i++) {
 		uint64_t now = timer_now();
 
 		if (now != before && now - before < least)
@@ -96,9 +113,7 @@ void timer_start(void)
 	timer.clock_cost_ns = measure_cost(timer_clock);
 	timer.cost_ns = 2 * timer.clock_cost_ns;
 	timer.why = "the kernel does not keep time by a counter that can be read here";
-#ifdef __x86_64__
-	timer.tsc = kernel_trusts_tsc();
-#endif
+	timer.tsc = has_rdtscp() && kernel_trusts_tsc();
 	if (timer.tsc) {
 		double begin = measure_cost(stamp_begin), end = measure_cost(stamp_end);
 

@@ -20,7 +20,7 @@ struct timer {
 	double cost_ns;			/* of a pair of stamps */
 	double tsc_cost_ns;		/* of one by the counter; 0: it is not to be had */
 	double clock_cost_ns;		/* and by clock_gettime() */
-	double step_ns;			/* the least difference between two stamps */
+	double step_ns;			/* the least difference between two, but 0 */
 	const char *why;		/* this source */
 };
 
