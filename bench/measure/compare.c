@@ -187,6 +187,18 @@ static void tell_facts(const struct options *options, const struct result *a,
 	tell(options, "timer", facts_get(a_timer, "source"), facts_get(b_timer, "source"));
 }
 
+static void tell_of_run(const struct options *options, const char *path,
+			const struct result *result)
+{
+	const char *mark = options->markdown ? "- " : "";
+
+	if (result->interrupted)
+		printf("%s%s was interrupted: it has fewer rounds\n", mark, path);
+	if (result_drifted(result))
+		printf("%sthe machine was not steady while %s was measured: what differs by little "
+		       "may be that\n", mark, path);
+}
+
 static bool fit(const struct options *options, const char *a_path, const struct result *a,
 		const char *b_path, const struct result *b)
 {
@@ -203,10 +215,8 @@ static bool fit(const struct options *options, const char *a_path, const struct 
 			"times are not to be compared\n", a_path, a_how, b_path, b_how);
 		return false;
 	}
-	if (result_drifted(a) || result_drifted(b))
-		printf("%sthe machine was not steady while %s was measured: what differs by little "
-		       "may be that\n", options->markdown ? "- " : "",
-		       result_drifted(a) ? a_path : b_path);
+	tell_of_run(options, a_path, a);
+	tell_of_run(options, b_path, b);
 	tell_facts(options, a, b);
 	return true;
 }
@@ -273,17 +283,22 @@ static void tell_rounds(const struct comparisons *all)
 	}
 }
 
-/* What is in one of them alone. */
-static void print_missing(const struct options *options, const struct result *a,
-			  const struct result *b, const char *b_path)
+/* What is in one of them alone.  Returns how many series were measured in A, and could not be in B. */
+static unsigned print_missing(const struct options *options, const struct result *a,
+			      const struct result *b, const char *b_path)
 {
+	unsigned lost = 0;
+
 	for (unsigned i = 0; i < a->count; i++) {
-		const struct series *one = &a->series[i];
+		const struct series *one = &a->series[i], *found = result_find(b, one->name);
 		const char *why;
 
-		if (matches(options->only, one->name) && !one->refused && !find_same(b, one, &why))
-			printf("%s: not in %s%s%s\n", one->name, b_path, *why ? ": " : "", why);
+		if (one->refused || !matches(options->only, one->name) || find_same(b, one, &why))
+			continue;
+		printf("%s: not in %s%s%s\n", one->name, b_path, *why ? ": " : "", why);
+		lost += !b->interrupted && found && found->refused;
 	}
+	return lost;
 }
 
 int compare_results(const struct options *options, const char *a_name, const struct result *a,
@@ -291,6 +306,7 @@ int compare_results(const struct options *options, const char *a_name, const str
 {
 	struct comparisons all;
 	int status = EXIT_UNFIT;
+	unsigned lost;
 
 	if (!fit(options, a_name, a, b_name, b))
 		return EXIT_UNFIT;
@@ -300,13 +316,16 @@ int compare_results(const struct options *options, const char *a_name, const str
 		puts("With so few rounds of so many series nothing can be significant: use more "
 		     "--rounds, or\nfewer series (--only).");
 	tell_rounds(&all);
-	print_missing(options, a, b, b_name);
+	lost = print_missing(options, a, b, b_name);
 	print_missing(options, b, a, a_name);
-	if (!all.count)
+	if (lost)
+		printf("%u series of %s can't be measured in %s: that counts as slower.\n", lost, a_name,
+		       b_name);
+	if (!all.count && !lost)
 		fputs("daxbench: nothing to compare: no series of five rounds or more is in both\n",
 		      stderr);
 	else
-		status = all.slower ? EXIT_SLOWER : EXIT_SUCCESS;
+		status = all.slower || lost ? EXIT_SLOWER : EXIT_SUCCESS;
 	free(all.list);
 	return status;
 }

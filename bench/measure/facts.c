@@ -94,8 +94,7 @@ static void add_place(struct json_object *facts, const char *path)
 	report_add_string(facts, "mount_options", place.mount_options);
 	report_add_string(facts, "block_device", place.block_device);
 	report_add_string(facts, "persistence_domain", place.persistence_domain);
-	json_object_object_add(facts, "dax", json_object_new_boolean(
-		place.dax || scratch_is_dax(path)));
+	json_object_object_add(facts, "dax", json_object_new_boolean(scratch_is_dax(path)));
 }
 
 static void add_timer(struct json_object *facts)

@@ -294,6 +294,7 @@ static int take(struct json_object *top, const char *path, struct result *result
 	free(tool);
 	result->verb = get_copy(top, "verb");
 	result->facts = json_object_get(get(top, "facts", json_type_object));
+	result->interrupted = json_object_get_boolean(get(top, "interrupted", json_type_boolean));
 	if (!ours || !list || !result->verb || !result->facts)
 		return complain(path, "this is no result of daxbench fault, truncate, pin or flush "
 				"(--json)", wrong, room);

@@ -8,6 +8,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <daxheap.h>
+
 #include "bench.h"
 #include "scratch.h"
 
@@ -26,12 +28,16 @@ int scratch_open(const char *dir)
 	return fd;
 }
 
-bool scratch_is_dax(const char *dir)
+bool scratch_is_dax(const char *path)
 {
-	int fd = scratch_open(dir);
+	struct daxheap_place place;
 	struct statx stx;
 	bool dax;
+	int fd;
 
+	if (!daxheap_get_place(path, &place) && place.dax)
+		return true;
+	fd = scratch_open(path);
 	if (fd < 0)
 		return false;
 	dax = !statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &stx) &&

@@ -10,8 +10,8 @@
 /* A file without a name in @dir; -1 with errno. */
 int scratch_open(const char *dir);
 
-/* Whether files in @dir are accessed by DAX. */
-bool scratch_is_dax(const char *dir);
+/* Whether files in the folder @path are accessed by DAX, or it is a device that is. */
+bool scratch_is_dax(const char *path);
 
 /* Bytes that are free in @dir. */
 uint64_t scratch_space(const char *dir);

@@ -258,6 +258,20 @@ class Comparisons(Case):
             result["series"][0]["name"], self.dir / "b.json"), out)
         self.assertIn("0 slower, 0 faster", out)
 
+    def test_what_can_not_be_measured_any_more(self):
+        """is no success; if the measurement was interrupted, it is no failure either."""
+        path = self.measure("a.json", *FAULT)
+        result = json.loads(path.read_text())
+        result["series"][0] = {"name": result["series"][0]["name"], "params": {},
+                               "refused": "no huge pages"}
+        (self.dir / "b.json").write_text(json.dumps(result))
+        out = self.run_it("compare", path, self.dir / "b.json", expect=1).stdout
+        self.assertIn("no huge pages", out)
+        self.assertIn("1 series of", out)
+        self.run_it("compare", self.dir / "b.json", path)
+        (self.dir / "b.json").write_text(json.dumps(dict(result, interrupted=True)))
+        self.assertIn("was interrupted", self.run_it("compare", path, self.dir / "b.json").stdout)
+
     def test_rounds_of_another_size(self):
         """A high percentile of few values is their maximum: it is not compared."""
         path, few = self.measure("a.json", *FAULT), self.dir / "b.json"
