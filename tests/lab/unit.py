@@ -936,9 +936,15 @@ class BenchTable(Case):
         self.assertEqual(rows[2], ["write/2m", "-", "-"])
         self.assertNotIn("TCG", text)
 
+    def test_what_lies_apart_is_marked(self):
+        columns = [self.column("ext4", 100, [90, 110]), self.column("xfs", 115, [109, 120]),
+                   self.column("btrfs", 130, [111, 140])]
+        text = bench.Table(columns, ["fault"], False).terminal()
+        self.assertEqual(text.splitlines()[1].split()[2::2], ["±10%", "±5%", "±11%*"])
+
     def test_batches_are_divided(self):
         columns = [self.column("ext4", 6400, batch=64)]
-        self.assertIn("| write/4k | 0.10 |", bench.Table(columns, ["fault"], False).markdown())
+        self.assertIn("| write/4k | 0.100 |", bench.Table(columns, ["fault"], False).markdown())
 
     def test_what_went_wrong_is_told(self):
         columns = [self.column("ext4", 100), bench.Column("6.12", "xfs")]
@@ -950,7 +956,20 @@ class BenchTable(Case):
     def test_missing_results_are_wrong(self):
         column = bench.Column("6.12", "ext4")
         (self.folder / "fault.json").write_text(json.dumps({"series": []}))
+        column.take(self.folder, ["fault", "truncate", "pin"], None)
+        self.assertEqual(column.wrong, "no figures of truncate, pin")
+        column = bench.Column("6.12", "ext4")
+        column.take(self.folder, ["fault", "pin"], "the guest hangs")
+        self.assertEqual(column.wrong, "the guest hangs; no figures of pin")
+
+    def test_what_only_leaves_out_is_not_wrong(self):
+        column = bench.Column("6.12", "ext4")
+        (self.folder / "fault.json").write_text(json.dumps({"series": []}))
+        (self.folder / "pin.none").touch()
         column.take(self.folder, ["fault", "pin"], None)
+        self.assertIsNone(column.wrong)
+        column = bench.Column("6.12", "ext4")
+        column.take(self.folder, ["pin"], None)
         self.assertEqual(column.wrong, "no figures of pin")
 
     def test_verbs(self):

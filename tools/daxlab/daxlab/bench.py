@@ -12,9 +12,14 @@ from .errors import LabError
 VERBS = ("fault", "truncate", "pin", "flush")   # by default
 FIO_VERB = "agree"                              # brings fio along
 # In the guest: each verb by itself, so that what one of them could not do costs the others nothing.
+# A verb of which --only leaves nothing is none of those that failed.
 SCRIPT = """failed=0
-for verb in %s; do
-	daxbench $verb --dir /mnt/pmem %s --json /share/$verb.json >/dev/null || failed=1
+for verb in %(verbs)s; do
+	if daxbench $verb --dir /mnt/pmem %(options)s --list >/dev/null; then
+		daxbench $verb --dir /mnt/pmem %(options)s --json /share/$verb.json >/dev/null || failed=1
+	else
+		touch /share/$verb.none
+	fi
 done
 exit $failed
 """
@@ -58,7 +63,7 @@ def _script(options, verbs):
         arguments.append("--ops %d" % options.ops)
     if options.only:
         arguments.append("--only " + _quoted(options.only))
-    return SCRIPT % (" ".join(verbs), " ".join(arguments))
+    return SCRIPT % {"verbs": " ".join(verbs), "options": " ".join(arguments)}
 
 
 class Column:
@@ -72,14 +77,26 @@ class Column:
     def label(self):
         return "%s/%s" % (self.kernel, self.fs)
 
+    @property
+    def release(self):
+        """Of the kernel, as it calls itself."""
+        for result in self.results.values():
+            return result.get("facts", {}).get("kernel")
+        return None
+
     def take(self, share, verbs, outcome):
         """`outcome`: None, or how the guest died."""
+        missing = []
         for verb in verbs:
             try:
                 self.results[verb] = json.loads((share / (verb + ".json")).read_text())
             except (OSError, ValueError):
-                self.wrong = "no figures of %s" % verb
-        self.wrong = outcome or self.wrong
+                if not (share / (verb + ".none")).exists():
+                    missing.append(verb)
+        if missing or not self.results:
+            self.wrong = "no figures of %s" % ", ".join(missing or verbs)
+        if outcome:
+            self.wrong = "%s; %s" % (outcome, self.wrong) if self.wrong else outcome
 
     def save(self, folder):
         for verb, result in self.results.items():
@@ -108,22 +125,33 @@ def _say(label):
     return say
 
 
-def _cell(series):
-    """"82.2 ±12%": the median in microseconds, and half its interval."""
+def _figure(us):
+    """Three digits, as daxbench's own table has them."""
+    return "%.*f" % (4 if us < 0.1 else 3 if us < 1 else 2 if us < 10 else 1 if us < 100 else 0, us)
+
+
+def _interval(series):
+    """Of the median, or None."""
+    return ((series or {}).get("interval95_ns") or {}).get("50.000000")
+
+
+def _cell(series, first):
+    """"82.2 ±12%": the median in microseconds, and half its interval; with a star where this lies
+    outside of the first column's."""
     if series is None:
         return ""
     if "lat_ns" not in series:
         return "-"
-    percentiles = series["lat_ns"]["percentile"]
-    if "50.000000" not in percentiles:
+    median = series["lat_ns"]["percentile"].get("50.000000")
+    if median is None:
         return "few"
-    median = percentiles["50.000000"] / series.get("batch", 1) / 1e3
-    text = "%.*f" % (2 if median < 10 else 1 if median < 100 else 0, median)
-    interval = series.get("interval95_ns", {}).get("50.000000")
+    text = _figure(median / series.get("batch", 1) / 1e3)
+    interval, other = _interval(series), _interval(first)
     if not interval:
         return text
-    half = (interval[1] - interval[0]) / 2 / max(percentiles["50.000000"], 1) * 100
-    return "%s ±%.0f%%" % (text, half)
+    apart = other and (interval[0] > other[1] or interval[1] < other[0])
+    half = (interval[1] - interval[0]) / 2 / max(median, 1) * 100
+    return "%s ±%.0f%%%s" % (text, half, "*" if apart else "")
 
 
 class Table:
@@ -137,14 +165,20 @@ class Table:
             found = [{s["name"]: s for s in column.results.get(verb, {}).get("series", [])}
                      for column in self.columns]
             names = list(dict.fromkeys(name for series in found for name in series))
-            yield verb, [(name, [_cell(series.get(name)) for series in found]) for name in names]
+            yield verb, [(name, [_cell(series.get(name), found[0].get(name)) for series in found])
+                         for name in names]
 
     def _notes(self):
         notes = ["Medians in microseconds (of pin: per page), with half of the 95 % interval; -: "
                  "not to be had there (daxbench's own result says why)."]
+        if len(self.columns) > 1:
+            notes.append("*: the interval lies outside of the first column's; whether that is more "
+                         "than chance, with so many rows, 'daxbench compare' tells of --results.")
         if self.emulated:
             notes.append("The CPU is emulated (TCG): these times are not to be compared with "
                          "others.")
+        notes += ["%s: Linux %s" % (column.label, column.release)
+                  for column in self.columns if column.release]
         return notes + ["%s: %s" % (column.label, column.wrong)
                         for column in self.columns if column.wrong]
 
@@ -183,7 +217,7 @@ def bench(options):
     columns = lab.in_parallel(
         [lambda k=kernel, f=fs: _measure(the_lab, options, verbs, k, f, how)
          for kernel in kernels for fs in systems], options.jobs)
-    emulated = any(result["facts"].get("accelerator") == "TCG"
+    emulated = any(result.get("facts", {}).get("accelerator") == "TCG"
                    for column in columns for result in column.results.values())
     for column in columns if options.results else []:
         column.save(options.results)
