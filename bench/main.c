@@ -16,8 +16,10 @@ enum { OPT_OPS = 256, OPT_RAW, OPT_THRESHOLD, OPT_MARKDOWN, OPT_OUTPUT, OPT_AGAI
        OPT_REQUIRE_DAX, OPT_BESIDE, OPT_BESIDE_JSON, OPT_LIST };
 
 static const struct argp_option option_list[] = {
-	{"dir", 'd', "DIR", 0, "Measure in DIR, or on a device of device DAX (default /dev/shm)", 0},
-	{"json", 'j', "FILE", 0, "Write the result as JSON, too; to standard output if FILE is -", 0},
+	{"dir", 'd', "DIR", 0, "Measure in DIR, or on a device of device DAX (default /dev/shm)",
+	 0},
+	{"json", 'j', "FILE", 0, "Write the result as JSON, too; to standard output if FILE is -",
+	 0},
 	{"rounds", 'r', "N", 0, "Rounds (default 101 for alloc, else 21)", 0},
 	{"only", 'o', "NAME[,...]", 0, "Only these; of latencies, patterns like 'write-*/2m*'", 0},
 	{"threads", 't', "N[,...]", 0, "Numbers of threads (default 1,2)", 0},

@@ -42,8 +42,8 @@ static void name_by_facts(const struct result *result, char *name, size_t room)
 		 facts_get(result->facts, "file_system"));
 }
 
-/* Where there are several results, what tells this one from the others: its kernel and file system,
- * or else its file. */
+/* Where there are several results, what tells this one from the others: its kernel and file
+ * system, or else its file. */
 static void name_result(const struct picture *picture, const struct result *result, char *name,
 			size_t room)
 {

@@ -57,14 +57,14 @@ static bool have_alike_rounds(const struct series *a, const struct series *b)
 	return fabs(log(values_of_round(a) / values_of_round(b))) < 0.1;
 }
 
-/* Of few values a high percentile is just the maximum, and that is higher the more there are: rounds
- * of different size can't be compared by it. */
+/* Of few values a high percentile is just the maximum, and that is higher the more there are:
+ * rounds of different size are compared only by what lies well inside of both. */
 static bool know_alike(const struct series *a, const struct series *b, double percent)
 {
 	double fewer = fmin(values_of_round(a), values_of_round(b));
 
 	return series_knows(a, percent) && series_knows(b, percent) &&
-	       (have_alike_rounds(a, b) || fewer * (100 - percent) / 100 >= 1);
+	       (have_alike_rounds(a, b) || fewer * (100 - percent) / 100 >= RESULT_BEYOND);
 }
 
 static bool compare_one(const struct series *a, const struct series *b, unsigned percentile,
@@ -89,7 +89,8 @@ static bool compare_one(const struct series *a, const struct series *b, unsigned
 	return true;
 }
 
-/* What is the same thing in @other: of that name, with the same parameters.  NULL: nothing, and why. */
+/* What is the same thing in @other: of that name, with the same parameters.  NULL: nothing, and
+ * why. */
 static const struct series *find_same(const struct result *other, const struct series *series,
 				      const char **why)
 {
@@ -269,21 +270,27 @@ static void print_table(const struct options *options, struct comparisons *all)
 }
 
 /* Once, of the first one of them. */
-static void tell_rounds(const struct comparisons *all)
+static void tell_rounds(const struct options *options, const struct result *a,
+			const struct result *b)
 {
-	for (unsigned i = 0; i < all->count; i++) {
-		const struct comparison *one = &all->list[i];
+	for (unsigned i = 0; i < a->count; i++) {
+		const struct series *one = &a->series[i], *other;
+		const char *why;
 
-		if (have_alike_rounds(one->a, one->b))
+		if (one->refused || !matches(options->only, one->name))
 			continue;
-		printf("Rounds have %.0f values, then %.0f (%s, ...): of such, percentiles beyond "
-		       "the fewer ones\nare not compared; use the same --ops.\n",
-		       values_of_round(one->a), values_of_round(one->b), one->a->name);
+		other = find_same(b, one, &why);
+		if (!other || have_alike_rounds(one, other))
+			continue;
+		printf("Rounds have %.0f values, then %.0f (%s, ...): percentiles with fewer than "
+		       "%u beyond\nthem in a round are not compared; use the same --ops.\n",
+		       values_of_round(one), values_of_round(other), one->name, RESULT_BEYOND);
 		return;
 	}
 }
 
-/* What is in one of them alone.  Returns how many series were measured in A, and could not be in B. */
+/* What is in one of them alone.  Returns how many series were measured in A, and could not be in
+ * B. */
 static unsigned print_missing(const struct options *options, const struct result *a,
 			      const struct result *b, const char *b_path)
 {
@@ -315,12 +322,12 @@ int compare_results(const struct options *options, const char *a_name, const str
 	if (!can_tell(&all))
 		puts("With so few rounds of so many series nothing can be significant: use more "
 		     "--rounds, or\nfewer series (--only).");
-	tell_rounds(&all);
+	tell_rounds(options, a, b);
 	lost = print_missing(options, a, b, b_name);
 	print_missing(options, b, a, a_name);
 	if (lost)
-		printf("%u series of %s can't be measured in %s: that counts as slower.\n", lost, a_name,
-		       b_name);
+		printf("%u series of %s can't be measured in %s: that counts as slower.\n", lost,
+		       a_name, b_name);
 	if (!all.count && !lost)
 		fputs("daxbench: nothing to compare: no series of five rounds or more is in both\n",
 		      stderr);

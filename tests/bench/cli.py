@@ -275,9 +275,9 @@ class Comparisons(Case):
     def test_rounds_of_another_size(self):
         """A high percentile of few values is their maximum: it is not compared."""
         path, few = self.measure("a.json", *FAULT), self.dir / "b.json"
-        self.run_it(*FAULT, "--rounds", 10, "--ops", 8, "--json", few)
+        self.run_it(*FAULT, "--rounds", 10, "--ops", 16, "--json", few)
         out = self.run_it("compare", path, few, "--threshold", 10000).stdout
-        self.assertIn("Rounds have 64 values, then 8", out)
+        self.assertIn("Rounds have 64 values, then 16", out)
         rows = [line.split()[1] for line in out.splitlines() if line.startswith("write-first/hole")]
         self.assertEqual(rows[:1], ["50"])
         self.assertNotIn("90", rows)
@@ -358,7 +358,8 @@ class Pictures(Case):
         newer = self.slower(path, "newer.json", 2, facts={"kernel": "99.9-x"})
         only = ("--only", "write-first/hole/4k")
         _, svg = self.draw(path, again, newer, *only)
-        for label in ("a", "again", "99.9 %s" % json.loads(path.read_text())["facts"]["file_system"]):
+        facts = json.loads(path.read_text())["facts"]
+        for label in ("a", "again", "99.9 %s" % facts["file_system"]):
             self.assertIn(">%s: write-first/hole/4k<" % label, svg)
 
     def test_a_tail_of_a_few_values_is_not_drawn(self):

@@ -308,8 +308,8 @@ Test(measure, many_tests_are_corrected)
 
 /* --- comparing --- */
 
-/* As measured: rounds differ by 3 %, and so do the moments of two runs not at all.  The first series
- * takes @factor times as long. */
+/* As measured by turns: rounds differ by 3 %, whole runs do not.  The first series takes @factor
+ * times as long. */
 static struct result measure_series(unsigned series_count, unsigned round_count, double factor,
 				    uint64_t *seed)
 {
