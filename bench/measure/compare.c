@@ -163,9 +163,9 @@ static int judge(const struct comparison *one, double threshold)
 
 /* --- whether they may be compared --- */
 
-static const char *const told_facts[] = {"version", "kernel", "cpu", "cpus", "governor",
-					 "file_system", "mount_options", "dax",
-					 "persistence_domain", "thp", "thp_shmem"};
+static const char *const told_facts[] = {"version", "kernel", "cpu", "cpus", "cpus_allowed",
+					 "governor", "numa_node", "file_system", "mount_options",
+					 "dax", "persistence_domain", "thp", "thp_shmem"};
 
 static void tell(const struct options *options, const char *what, const char *of_a,
 		 const char *of_b)

@@ -64,6 +64,25 @@ static const char *chosen(const char *path)
 	return word;
 }
 
+/* Those that this process may run on: the first ones of them are what threads are pinned to. */
+static void add_allowed_cpus(struct json_object *facts)
+{
+	static const char key[] = "Cpus_allowed_list:";
+	FILE *file = fopen("/proc/self/status", "re");
+	char line[4096];
+
+	while (file && fgets(line, sizeof(line), file)) {
+		if (strncmp(line, key, strlen(key)))
+			continue;
+		line[strcspn(line, "\n")] = '\0';
+		report_add_string(facts, "cpus_allowed",
+				  line + strlen(key) + strspn(line + strlen(key), " \t"));
+		break;
+	}
+	if (file)
+		fclose(file);
+}
+
 static void add_cpu(struct json_object *facts)
 {
 	FILE *file = fopen("/proc/cpuinfo", "re");
@@ -80,8 +99,23 @@ static void add_cpu(struct json_object *facts)
 	if (file)
 		fclose(file);
 	json_object_object_add(facts, "cpus", json_object_new_int64(sysconf(_SC_NPROCESSORS_ONLN)));
+	add_allowed_cpus(facts);
 	governor = first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
 	report_add_string(facts, "governor", governor[0] ? governor : "none");
+}
+
+/* The node that the device's memory is on; "-1" or "": there is none. */
+static void add_numa_node(struct json_object *facts, const struct daxheap_place *place)
+{
+	char path[128];
+
+	if (!strcmp(place->fs_type, "devdax"))
+		snprintf(path, sizeof(path), "/sys/bus/dax/devices/%s/numa_node",
+			 place->block_device);
+	else
+		snprintf(path, sizeof(path), "/sys/class/block/%s/device/numa_node",
+			 place->block_device);
+	report_add_string(facts, "numa_node", place->block_device[0] ? first_line(path) : "");
 }
 
 static void add_place(struct json_object *facts, const char *path)
@@ -94,6 +128,7 @@ static void add_place(struct json_object *facts, const char *path)
 	report_add_string(facts, "mount_options", place.mount_options);
 	report_add_string(facts, "block_device", place.block_device);
 	report_add_string(facts, "persistence_domain", place.persistence_domain);
+	add_numa_node(facts, &place);
 	json_object_object_add(facts, "dax", json_object_new_boolean(scratch_is_dax(path)));
 }
 

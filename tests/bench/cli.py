@@ -62,7 +62,7 @@ class Results(Case):
         result = json.loads(self.measure("a.json", *FAULT).read_text())
         self.assertEqual(result["verb"], "fault")
         self.assertEqual(len(result["series"]), 2)
-        for key in ("kernel", "accelerator", "cpu", "governor", "thp", "file_system",
+        for key in ("kernel", "accelerator", "cpu", "cpus_allowed", "numa_node", "governor", "thp", "file_system",
                     "mount_options", "timer"):
             self.assertIn(key, result["facts"])
         for series in result["series"]:
