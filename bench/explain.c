@@ -2,20 +2,23 @@
 /* Why there are no huge pages: the doctor (daxheap doctor) finds out. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "bench.h"
 #include "doctor.h"
 #include "explain.h"
 
-/* Asked once. */
+/* Asked once of a folder; what it said before is no longer valid for another. */
 static const char *ask_doctor(const char *path)
 {
 	static struct doctor doctor;
-	static const char *answer;
+	static const char *asked, *answer;
 	const struct doctor_verdict *verdict = &doctor.verdicts[DOCTOR_HUGE_PAGES];
 
-	if (answer)
+	if (asked && !strcmp(asked, path))
 		return answer;
+	asked = path;
+	doctor = (struct doctor){0};
 	answer = doctor_examine(&doctor, path);
 	if (!answer)
 		answer = verdict->answer == DOCTOR_YES ?
