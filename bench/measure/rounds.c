@@ -148,7 +148,8 @@ static bool run_cell(const struct plan *plan, const struct cell *cell, struct re
 		record_refuse(record, "the process that measured it died: %s",
 			      strsignal(WTERMSIG(status)));
 	else if (WEXITSTATUS(status))
-		exit(WEXITSTATUS(status));	/* it has said why */
+		/* The others may be fine, and those before it were. */
+		record_refuse(record, "the process that measured it gave up, and said why");
 	return true;
 }
 

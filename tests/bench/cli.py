@@ -178,6 +178,22 @@ class Results(Case):
             self.assertTrue(result["interrupted"])
             self.assertGreater(result["series"][0]["lat_ns"]["N"], 0)
 
+    def test_one_that_gives_up(self):
+        """does not take the others with it."""
+        gone = self.dir / "gone"
+        gone.mkdir()
+        child = subprocess.Popen([DAXBENCH, *FAULT, "--dir", str(gone), "--rounds", "1000",
+                                  "--json", str(self.dir / "a.json")],
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                 universal_newlines=True)
+        time.sleep(1)
+        gone.rmdir()
+        out, err = child.communicate(timeout=120)
+        self.assertEqual(child.returncode, 1)
+        self.assertIn("gone", err)
+        self.assertIn("gave up", out)
+        self.assertEqual(len(json.loads((self.dir / "a.json").read_text())["series"]), 2)
+
 
 class Pins(Case):
     """Holders that are not to be had here, without root say, are refused with the reason."""
