@@ -2,8 +2,11 @@
 /* daxbench fault: the files, and how they are mapped. */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -12,6 +15,59 @@
 #include "scratch.h"
 
 #define SPARE ((size_t)1 << 20)	/* for what the file system needs beside the content */
+
+/* Bytes of the file's first @size that lie in extents, by their kind. */
+struct backing {
+	size_t unwritten, written;
+};
+
+/* False where the file system does not tell. */
+static bool get_backing(int fd, size_t size, struct backing *backing)
+{
+	struct {
+		struct fiemap map;
+		struct fiemap_extent extents[64];
+	} found;
+
+	*backing = (struct backing){0};
+	for (size_t at = 0; at < size;) {
+		found.map = (struct fiemap){.fm_start = at, .fm_length = size - at,
+					    .fm_extent_count = 64};
+		if (ioctl(fd, FS_IOC_FIEMAP, &found.map))
+			return false;
+		if (!found.map.fm_mapped_extents)
+			return true;
+		for (unsigned i = 0; i < found.map.fm_mapped_extents; i++) {
+			const struct fiemap_extent *extent = &found.extents[i];
+			size_t end = extent->fe_logical + extent->fe_length;
+			size_t from = extent->fe_logical > at ? extent->fe_logical : at;
+
+			end = end < size ? end : size;
+			if (extent->fe_flags & FIEMAP_EXTENT_UNWRITTEN)
+				backing->unwritten += end - from;
+			else
+				backing->written += end - from;
+			at = end;
+		}
+	}
+	return true;
+}
+
+/* Whether the file is what the series is called by. */
+static bool is_backed(const struct fault *fault, int fd, size_t size, struct record *record)
+{
+	struct backing is, want = {.unwritten = fault->backing == FAULT_UNWRITTEN ? size : 0,
+				   .written = fault->backing == FAULT_WRITTEN ? size : 0};
+
+	if (!get_backing(fd, size, &is))
+		return true;
+	if (is.unwritten == want.unwritten && is.written == want.written)
+		return true;
+	record_refuse(record, "the file system gave other extents than asked for: %zu KiB are "
+		      "unwritten and %zu KiB written, of %zu (FIEMAP)", is.unwritten >> 10,
+		      is.written >> 10, size >> 10);
+	return false;
+}
 
 static int make_file(const struct fault *fault, const char *dir, size_t size,
 		     struct record *record)
@@ -37,6 +93,10 @@ static int make_file(const struct fault *fault, const char *dir, size_t size,
 	    (fault->backing == FAULT_WRITTEN && scratch_write(fd, 0, size)) || fsync(fd)) {
 		record_refuse(record, "a file of %zu MiB can't be made in %s: %s", size >> 20, dir,
 			      strerror(errno));
+		close(fd);
+		return -1;
+	}
+	if (!is_backed(fault, fd, size, record)) {
 		close(fd);
 		return -1;
 	}
