@@ -61,8 +61,8 @@ int rounds_report(struct plan *plan)
 	bool any = true, ended;
 
 	if (!plan->count)
-		die("--only %s leaves nothing to measure; --list without it has the names",
-		    options->only);
+		die("--only %s leaves nothing of '%s' to measure; --list without it has the names",
+		    options->only, plan->verb);
 	if (options->list) {
 		for (unsigned i = 0; i < plan->count; i++)
 			puts(plan->cells[i].name);

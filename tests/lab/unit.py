@@ -942,6 +942,11 @@ class BenchTable(Case):
         text = bench.Table(columns, ["fault"], False).terminal()
         self.assertEqual(text.splitlines()[1].split()[2::2], ["±10%", "±5%", "±11%*"])
 
+    def test_a_verb_without_series_has_no_table(self):
+        text = bench.Table([self.column("ext4", 100)], ["fault", "pin"], False).terminal()
+        self.assertIn("fault ", text)
+        self.assertNotIn("pin ", text)
+
     def test_batches_are_divided(self):
         columns = [self.column("ext4", 6400, batch=64)]
         self.assertIn("| write/4k | 0.100 |", bench.Table(columns, ["fault"], False).markdown())

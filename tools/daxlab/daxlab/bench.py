@@ -165,6 +165,8 @@ class Table:
             found = [{s["name"]: s for s in column.results.get(verb, {}).get("series", [])}
                      for column in self.columns]
             names = list(dict.fromkeys(name for series in found for name in series))
+            if not names:
+                continue
             yield verb, [(name, [_cell(series.get(name), found[0].get(name)) for series in found])
                          for name in names]
 
