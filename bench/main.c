@@ -86,33 +86,13 @@ static void parse_threads(struct options *options, const char *list,
 	options->threads[count] = 0;
 }
 
-static error_t parse(int key, char *arg, struct argp_state *state)
+/* Options of latencies, compare and plot. */
+static error_t parse_of_latencies(int key, char *arg, struct options *options,
+				  const struct argp_state *state)
 {
-	struct args *args = state->input;
-	struct options *options = &args->options;
 	char *end;
 
 	switch (key) {
-	case 'd':
-		options->dir = arg;
-		return 0;
-	case 'j':
-		options->json = arg;
-		return 0;
-	case 'r':
-		options->rounds = parse_number(arg, &end, 100000);
-		if (!options->rounds || *end)
-			argp_error(state, "--rounds: '%s' is no number", arg);
-		return 0;
-	case 'o':
-		options->only = arg;
-		return 0;
-	case 'p':
-		options->peers = arg;
-		return 0;
-	case 't':
-		parse_threads(options, arg, state);
-		return 0;
 	case OPT_OPS:
 		options->ops = parse_number(arg, &end, 1000000);
 		if (!options->ops || *end)
@@ -147,6 +127,38 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_AGAINST:
 		options->against = arg;
 		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct args *args = state->input;
+	struct options *options = &args->options;
+	char *end;
+
+	switch (key) {
+	case 'd':
+		options->dir = arg;
+		return 0;
+	case 'j':
+		options->json = arg;
+		return 0;
+	case 'r':
+		options->rounds = parse_number(arg, &end, 100000);
+		if (!options->rounds || *end)
+			argp_error(state, "--rounds: '%s' is no number", arg);
+		return 0;
+	case 'o':
+		options->only = arg;
+		return 0;
+	case 'p':
+		options->peers = arg;
+		return 0;
+	case 't':
+		parse_threads(options, arg, state);
+		return 0;
 	case ARGP_KEY_ARG:
 		if (args->count == sizeof(args->words) / sizeof(args->words[0]))
 			argp_usage(state);
@@ -157,7 +169,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 			argp_usage(state);
 		return 0;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return parse_of_latencies(key, arg, options, state);
 	}
 }
 
