@@ -43,6 +43,7 @@ struct work {
 	uint64_t *ticks;		/* ops of each thread */
 	uint64_t faults[MAX_THREADS];	/* that each thread took in its loop */
 	int failed;			/* an errno */
+	struct record *record;
 };
 
 static inline void touch(char *at, bool write)
@@ -108,6 +109,15 @@ static void warm_up(void *arg, unsigned thread)
 	for (unsigned i = 0; i < FAULT_WARMUP; i++)
 		if (operate(work, part, part->base + i * work->step))
 			work->failed = errno;
+}
+
+/* On the CPU that the first thread's operations are timed on. */
+static void measure_harness(void *arg, unsigned thread)
+{
+	struct work *work = arg;
+
+	if (thread == 0)
+		record_empty(work->record);
 }
 
 /* What must have happened to the pages before. */
@@ -234,7 +244,8 @@ static void measure(const struct plan *plan, const struct cell *cell, struct rec
 
 	work = (struct work){.fault = fault, .step = fault_step(fault, &place),
 			     .pages = fault_pages(fault, &place),
-			     .ops = fault_ops(fault, plan->options), .ticks = record->ticks};
+			     .ops = fault_ops(fault, plan->options), .ticks = record->ticks,
+			     .record = record};
 	if (fault->threads > team_cpus()) {
 		record_refuse(record, "there are %u CPUs only", team_cpus());
 		return;
@@ -244,7 +255,7 @@ static void measure(const struct plan *plan, const struct cell *cell, struct rec
 	team = team_new(fault->threads);
 	team_do(team, make_history, &work);
 	team_do(team, warm_up, &work);
-	record_empty(record);
+	team_do(team, measure_harness, &work);
 	noise_begin(&record->noise);
 	team_do(team, work_of_thread, &work);
 	noise_end(&record->noise);

@@ -172,7 +172,7 @@ class Table:
 
     def _notes(self):
         notes = ["Medians in microseconds (of pin: per page), with half of the 95 % interval; -: "
-                 "not to be had there (daxbench's own result says why)."]
+                 "not to be had there (daxbench's own result says why); few: of too few values."]
         if len(self.columns) > 1:
             notes.append("*: the interval lies outside of the first column's; whether that is more "
                          "than chance, with so many rows, 'daxbench compare' tells of --results.")
