@@ -14,6 +14,7 @@
 #include "fault.h"
 #include "scratch.h"
 
+#define EXTENTS 64u	/* asked for at once */
 #define SPARE ((size_t)1 << 20)	/* for what the file system needs beside the content */
 
 /* Bytes of the file's first @size that lie in extents, by their kind. */
@@ -21,35 +22,41 @@ struct backing {
 	size_t unwritten, written;
 };
 
+/* Adds what of an extent lies between @at and @size; returns where it ends there. */
+static size_t add_extent(struct backing *backing, const struct fiemap_extent *extent, size_t at,
+			 size_t size)
+{
+	size_t from = extent->fe_logical > at ? extent->fe_logical : at;
+	size_t end = extent->fe_logical + extent->fe_length;
+
+	end = end < size ? end : size;
+	if (end <= from)
+		return at;
+	if (extent->fe_flags & FIEMAP_EXTENT_UNWRITTEN)
+		backing->unwritten += end - from;
+	else
+		backing->written += end - from;
+	return end;
+}
+
 /* False where the file system does not tell. */
 static bool get_backing(int fd, size_t size, struct backing *backing)
 {
-	struct {
-		struct fiemap map;
-		struct fiemap_extent extents[64];
-	} found;
+	_Alignas(struct fiemap) char room[sizeof(struct fiemap) +
+					  EXTENTS * sizeof(struct fiemap_extent)];
+	struct fiemap *map = (struct fiemap *)(void *)room;
+	size_t at = 0, before;
 
 	*backing = (struct backing){0};
-	for (size_t at = 0; at < size;) {
-		found.map = (struct fiemap){.fm_start = at, .fm_length = size - at,
-					    .fm_extent_count = 64};
-		if (ioctl(fd, FS_IOC_FIEMAP, &found.map))
+	do {
+		before = at;
+		*map = (struct fiemap){.fm_start = at, .fm_length = size - at,
+				       .fm_extent_count = EXTENTS};
+		if (ioctl(fd, FS_IOC_FIEMAP, map))
 			return false;
-		if (!found.map.fm_mapped_extents)
-			return true;
-		for (unsigned i = 0; i < found.map.fm_mapped_extents; i++) {
-			const struct fiemap_extent *extent = &found.extents[i];
-			size_t end = extent->fe_logical + extent->fe_length;
-			size_t from = extent->fe_logical > at ? extent->fe_logical : at;
-
-			end = end < size ? end : size;
-			if (extent->fe_flags & FIEMAP_EXTENT_UNWRITTEN)
-				backing->unwritten += end - from;
-			else
-				backing->written += end - from;
-			at = end;
-		}
-	}
+		for (unsigned i = 0; i < map->fm_mapped_extents; i++)
+			at = add_extent(backing, &map->fm_extents[i], at, size);
+	} while (at > before && at < size);
 	return true;
 }
 
