@@ -464,6 +464,11 @@ class BadInput(Case):
         self.fails("knows nvdimm, eadr", "run", "--kernel", "6.12", "--pmem", "tape", "--",
                    "true")
         self.fails("say --fs none", "run", "--kernel", "6.12", "--pmem", "devdax", "--", "true")
+        self.fails("knows 4K, 2M, 1G", "run", "--kernel", "6.12", "--pmem", "devdax", "--fs", "none",
+                   "--align", "3M", "--", "true")
+        self.fails("say --pmem devdax", "run", "--kernel", "6.12", "--align", "4K", "--", "true")
+        self.fails("--size 2048", "run", "--kernel", "6.12", "--pmem", "devdax", "--fs", "none",
+                   "--align", "1G", "--", "true")
         self.fails("nothing of them can be kept", "run", "--kernel", "6.12", "--pmem", "memmap",
                    "--media", "/tmp/x", "--", "true")
         self.fails("takes all of them along", "powercut", "--kernel", "6.12", "--pmem",
@@ -550,6 +555,12 @@ class PersistentMemory(Case):
     def test_label_names_the_kind_unless_it_is_the_usual_one(self):
         self.assertEqual(pmem.KINDS["nvdimm"].label("6.12", "xfs"), "6.12/xfs")
         self.assertEqual(pmem.KINDS["eadr"].label("6.12", "xfs"), "6.12/eadr/xfs")
+
+
+    def test_alignment(self):
+        self.assertEqual(pmem.find("devdax", ["none"]).align, "2M")
+        self.assertEqual(pmem.find("devdax", ["none"], "1G").align, "1G")
+        self.assertEqual(pmem.KINDS["devdax"].align, "2M")
 
 
 class Ktap(Case):

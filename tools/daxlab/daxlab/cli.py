@@ -84,6 +84,8 @@ def _add_guest(parser, fs_help, pmem_help):
     parser.add_argument("--kernel", required=True, metavar="KERNEL", help="see daxlab --help")
     parser.add_argument("--fs", default="ext4", metavar="FS", help=fs_help)
     parser.add_argument("--pmem", default=pmem.NVDIMM, metavar="KIND", help=pmem_help)
+    parser.add_argument("--align", metavar="SIZE", help="of device DAX, what one entry of the page "
+                        "table maps: %s (2M)" % ", ".join(pmem.ALIGNMENTS))
     parser.add_argument("--with", dest="with_files", action="append", default=[],
                         metavar="FILE[:GUESTPATH]",
                         help="bring a file along with the libraries it needs; without "

@@ -186,7 +186,8 @@ class Guest:
         pairs += [("FS", job.fs), ("KERNEL", job.kernel.release),
                   ("NEW_MEDIA", "1" if self.new_media else "0"),
                   ("NEW_FS", "0" if job.keep_media else "1"), ("PMEM", job.kind.name),
-                  ("PMEM_DEV", job.kind.path), ("NAMESPACE_MODE", job.kind.namespace)]
+                  ("PMEM_DEV", job.kind.path), ("NAMESPACE_MODE", job.kind.namespace),
+                  ("NAMESPACE_ALIGN", job.kind.align)]
         if not job.shell:
             pairs.append(("LAST_WORDS", str(int(job.timeout_s - LAST_WORDS_S))))
         if job.fsck:

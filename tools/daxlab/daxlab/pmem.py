@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The kinds of persistent memory that a guest can have."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .errors import LabError
 
@@ -16,6 +16,7 @@ class Kind:
     device: str = "nvdimm"          # of QEMU; "ram": a part of the guest's memory
     persistence: str = "mem-ctrl"   # what the platform keeps at a power cut, as QEMU calls it
     namespace: str = "fsdax"        # the mode of ndctl; "raw": as the kernel finds it
+    align: str = "2M"               # of the namespace, as ndctl wants it
 
     @property
     def path(self):
@@ -60,13 +61,25 @@ KINDS = {kind.name: kind for kind in (
     Kind("devdax", namespace="devdax"),
 )}
 DEFAULT = KINDS[NVDIMM]
+# What device DAX can map by one entry of the page table.
+ALIGNMENTS = ("4K", "2M", "1G")
+# A namespace begins with its header, and its content at the next multiple of its alignment.
+LEAST_MIB_OF_1G = 2048
 
 
-def find(name, systems):
+def find(name, systems, align=None):
     """The kind of that name, for a guest with one of the file systems."""
     if name not in KINDS:
         raise LabError("--pmem %s: the lab knows %s" % (name, ", ".join(KINDS)))
     kind = KINDS[name]
     if kind.namespace == "devdax" and systems != ["none"]:
         raise LabError("--pmem devdax: no file system fits on device DAX; say --fs none")
-    return kind
+    return _aligned(kind, align) if align else kind
+
+
+def _aligned(kind, align):
+    if align not in ALIGNMENTS:
+        raise LabError("--align %s: the lab knows %s" % (align, ", ".join(ALIGNMENTS)))
+    if kind.namespace != "devdax":
+        raise LabError("--align is the alignment of device DAX; say --pmem devdax --fs none")
+    return replace(kind, align=align)

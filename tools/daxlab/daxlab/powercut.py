@@ -178,7 +178,7 @@ def powercut(options):
     run.check_guest_options(options)
     lab.check_writable(options.json)
     systems = lab.file_systems(options.fs)
-    kind = pmem.find(options.pmem, systems)
+    kind = pmem.find(options.pmem, systems, options.align)
     if not kind.outlives_guest:
         raise LabError("--pmem %s: the bytes are in the guest's own memory, and a power cut "
                        "takes all of them along" % kind.name)

@@ -46,6 +46,9 @@ def _job(options, kernel, fs, kind, several):
 
 def check_guest_options(options):
     qemu.check_size(options.size)
+    if options.align == "1G" and options.size < pmem.LEAST_MIB_OF_1G:
+        raise LabError("--align 1G: the first GiB is the namespace's own; take --size %d or more"
+                       % pmem.LEAST_MIB_OF_1G)
     for pair in options.env:
         name, equals, _ = pair.partition("=")
         if not equals or not name.isidentifier():
@@ -66,7 +69,7 @@ def _check(options, several):
 
 def run(options):
     systems = lab.file_systems(options.fs)
-    kinds = [pmem.find(name, systems) for name in lab.split(options.pmem)]
+    kinds = [pmem.find(name, systems, options.align) for name in lab.split(options.pmem)]
     several = len(lab.split(options.kernel)) * len(systems) * len(kinds) > 1
     _check(options, several)
     if options.media and not kinds[0].outlives_guest:
@@ -100,7 +103,8 @@ def shell(options):
     kernel = the_lab.kernels(options.kernel, options.refresh)[0]
     job = guest.Job(kernel, fs, [], options.with_files, None, options.env,
                     size_mib=options.size, memory_mib=options.memory, shell=True,
-                    kind=pmem.find(lab.split(options.pmem)[0], [fs]), holders=options.holders)
+                    kind=pmem.find(lab.split(options.pmem)[0], [fs], options.align),
+                    holders=options.holders)
     how = the_lab.accel(kernel)
     # QEMU puts the terminal into raw mode, and being killed never takes it back.
     terminal = termios.tcgetattr(sys.stdin)
