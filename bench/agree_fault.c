@@ -91,8 +91,8 @@ void agree_measure_faults(const struct agree *agree, const struct options *optio
 	own.ops = agree->ops;
 	if (!fault_prepare(&fault, &place, &own, &part, record))
 		return;
-	touch_all(part.base, step, FAULT_WARMUP, fault.write);
-	base = part.base + FAULT_WARMUP * step;
+	touch_all(part.base, step, fault_warmup(&fault), fault.write);
+	base = part.base + fault_warmup(&fault) * step;
 	measure_stamps(agree, record);
 	noise_begin(&record->noise);
 	for (unsigned i = 0; i < agree->ops; i += agree->batch) {

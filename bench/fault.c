@@ -5,7 +5,8 @@
  * Each operation touches one byte of memory that is not mapped yet, or not for stores.  Afterwards
  * the kernel is asked: how many faults each thread took in its loop, and for each range of 2 MiB
  * whether one entry of the page table maps it.  A value of a huge fault whose range is not huge is
- * thrown away; a touch that did not fault spoils the series.
+ * thrown away; a touch that did not fault spoils the series.  Of device DAX, all of what one fault
+ * mapped is touched in the end, and must not fault: to ask for an entry of 1 GiB would split it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -31,14 +32,14 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-enum figure { TOUCHES, FAULTS, RANGES, HUGE_RANGES, DROPPED };
+enum figure { TOUCHES, FAULTS, RANGES, HUGE_RANGES, DROPPED, REST, REST_FAULTS };
 
 /* Of a round. */
 struct work {
 	const struct fault *fault;
 	size_t step;
 	unsigned pages;			/* faults that an operation takes */
-	unsigned ops;
+	unsigned ops, warmup;
 	struct fault_part parts[MAX_THREADS];
 	uint64_t *ticks;		/* ops of each thread */
 	uint64_t faults[MAX_THREADS];	/* that each thread took in its loop */
@@ -46,12 +47,24 @@ struct work {
 	struct record *record;
 };
 
-static inline void touch(char *at, bool write)
+/* A store to a device: what somebody has there stays. */
+static inline void store_as_is(char *at)
 {
-	if (write)
-		*(volatile char *)at = 1;
-	else
+#ifdef __x86_64__
+	__asm__ volatile("lock addb $0, %0" : "+m"(*at));
+#else
+	__atomic_fetch_add(at, 0, __ATOMIC_RELAXED);
+#endif
+}
+
+static inline void touch(const struct fault *fault, char *at, bool write)
+{
+	if (!write)
 		(void)*(volatile char *)at;
+	else if (fault->backing == FAULT_DEVICE)
+		store_as_is(at);
+	else
+		*(volatile char *)at = 1;
 }
 
 static int operate(const struct work *work, const struct fault_part *part, char *at)
@@ -68,7 +81,7 @@ static int operate(const struct work *work, const struct fault_part *part, char 
 			    flags | MAP_FIXED | MAP_POPULATE, part->fd,
 			    (off_t)(part->at + (size_t)(at - part->base))) == at ? 0 : -1;
 	default:
-		touch(at, fault->write);
+		touch(fault, at, fault->write);
 		return 0;
 	}
 }
@@ -86,7 +99,7 @@ static void work_of_thread(void *arg, unsigned thread)
 	struct work *work = arg;
 	const struct fault_part *part = &work->parts[thread];
 	uint64_t *ticks = work->ticks + (size_t)thread * work->ops;
-	char *at = part->base + FAULT_WARMUP * work->step;
+	char *at = part->base + work->warmup * work->step;
 	uint64_t faults = faults_of_thread();
 
 	for (unsigned i = 0; i < work->ops; i++, at += work->step) {
@@ -106,7 +119,7 @@ static void warm_up(void *arg, unsigned thread)
 	struct work *work = arg;
 	const struct fault_part *part = &work->parts[thread];
 
-	for (unsigned i = 0; i < FAULT_WARMUP; i++)
+	for (unsigned i = 0; i < work->warmup; i++)
 		if (operate(work, part, part->base + i * work->step))
 			work->failed = errno;
 }
@@ -129,13 +142,18 @@ static void make_history(void *arg, unsigned thread)
 	if (work->fault->mode != FAULT_REFAULT && work->fault->mode != FAULT_PROTECT)
 		return;
 	for (size_t at = 0; at < part->size; at += work->fault->size)
-		touch(part->base + at,
+		touch(work->fault, part->base + at,
 		      work->fault->write && work->fault->mode == FAULT_REFAULT);
 	if (work->fault->mode == FAULT_REFAULT && madvise(part->base, part->size, MADV_DONTNEED))
 		work->failed = errno;
 }
 
 /* --- what came of it --- */
+
+static char *place_of(const struct work *work, unsigned nth)
+{
+	return work->parts[nth / work->ops].base + (work->warmup + nth % work->ops) * work->step;
+}
 
 /* How many of the 2 MiB that an operation maps must be huge: whether all are. */
 static bool is_huge_here(int pagemap, const char *at, size_t step, bool *by_scan,
@@ -167,13 +185,9 @@ static bool keep_huge(const struct work *work, struct record *record)
 			      strerror(errno));
 		return false;
 	}
-	for (unsigned i = 0; i < all; i++) {
-		const char *base = work->parts[i / work->ops].base;
-		size_t nth = FAULT_WARMUP + i % work->ops;
-
-		if (is_huge_here(pagemap, base + nth * work->step, work->step, &by_scan, record))
+	for (unsigned i = 0; i < all; i++)
+		if (is_huge_here(pagemap, place_of(work, i), work->step, &by_scan, record))
 			work->ticks[kept++] = work->ticks[i];
-	}
 	close(pagemap);
 	record->count = kept;
 	record->figures[DROPPED] += all - kept;
@@ -196,6 +210,36 @@ static uint64_t count_faults(const struct work *work)
 	return faults;
 }
 
+/* Touches the two ends of each of 512 parts, which would be entries of the next smaller size.  False
+ * after record_refuse(). */
+static bool check_rest(const struct work *work, struct record *record)
+{
+	unsigned all = work->ops * work->fault->threads;
+	size_t part = work->fault->size / FAULT_PARTS;
+	uint64_t more = count_faults(work);
+	struct noise noise;
+
+	noise_begin(&noise);
+	for (unsigned i = 0; i < all; i++) {
+		char *at = place_of(work, i), *end = at + work->fault->size;
+
+		for (; at < end; at += part) {
+			touch(work->fault, at, false);
+			touch(work->fault, at + part - 1, false);
+		}
+	}
+	noise_end(&noise);
+	record->figures[REST] += 2u * FAULT_PARTS * all;
+	record->figures[REST_FAULTS] += noise.faults;
+	more += noise.faults;
+	/* If a single one was small, its other parts faulted; far fewer were others' faults. */
+	if (more < all * work->pages + FAULT_PARTS - 1)
+		return true;
+	record_refuse(record, "it took %" PRIu64 " faults to touch all of %u pages: they were not of "
+		      "%zu MiB", more, all * work->pages, work->fault->size >> 20);
+	return false;
+}
+
 static void judge(const struct work *work, struct record *record)
 {
 	const struct fault *fault = work->fault;
@@ -209,6 +253,9 @@ static void judge(const struct work *work, struct record *record)
 	record->noise.faults -= faults;
 	if (work->failed)
 		record_refuse(record, "refused by the kernel: %s", strerror(work->failed));
+	else if (fault->backing == FAULT_DEVICE && fault->size > FAULT_PAGE &&
+		 !check_rest(work, record))
+		return;
 	/* Of 2 MiB, what the page table looks like comes first: it says why. */
 	else if (fault->size == FAULT_HUGE && !keep_huge(work, record))
 		return;
@@ -230,8 +277,10 @@ static struct fault_place look_at(const char *dir)
 		die("%s", daxheap_errormsg());
 	found.devdax = !strcmp(seen.fs_type, "devdax");
 	found.dax = !found.devdax && scratch_is_dax(dir);
-	if (found.devdax)
+	if (found.devdax) {
 		found.devdax_align = scratch_devdax_align(dir);
+		found.devdax_size = scratch_devdax_size(dir);
+	}
 	return found;
 }
 
@@ -244,8 +293,8 @@ static void measure(const struct plan *plan, const struct cell *cell, struct rec
 
 	work = (struct work){.fault = fault, .step = fault_step(fault, &place),
 			     .pages = fault_pages(fault, &place),
-			     .ops = fault_ops(fault, plan->options), .ticks = record->ticks,
-			     .record = record};
+			     .ops = fault_ops(fault, plan->options), .warmup = fault_warmup(fault),
+			     .ticks = record->ticks, .record = record};
 	if (fault->threads > team_cpus()) {
 		record_refuse(record, "there are %u CPUs only", team_cpus());
 		return;
@@ -284,6 +333,11 @@ static void conclude(const struct plan *plan, const struct cell *cell, struct se
 				       json_object_new_uint64(figures[HUGE_RANGES]));
 		json_object_object_add(seen, "values_left_out",
 				       json_object_new_uint64(figures[DROPPED]));
+	}
+	if (figures[REST]) {
+		json_object_object_add(seen, "rest_touched", json_object_new_uint64(figures[REST]));
+		json_object_object_add(seen, "rest_faults",
+				       json_object_new_uint64(figures[REST_FAULTS]));
 	}
 	series->verified = seen;
 }

@@ -14,7 +14,7 @@
 
 #define FAULT_PAGE   ((size_t)4096)
 #define FAULT_HUGE   ((size_t)2 << 20)
-#define FAULT_WARMUP 4u			/* operations in front that are not kept */
+#define FAULT_PARTS  512u		/* entries of one size that another one, of the next, maps */
 
 enum fault_mode {
 	FAULT_FIRST,			/* the first touch */
@@ -40,15 +40,16 @@ struct fault {
 /* What is known of the place before anything is measured. */
 struct fault_place {
 	bool devdax, dax;
-	size_t devdax_align;		/* bytes */
+	size_t devdax_align, devdax_size; /* bytes */
 };
 
 /* One operation's share of the file: the distance between two. */
 size_t fault_step(const struct fault *fault, const struct fault_place *place);
 /* How many faults one takes. */
 unsigned fault_pages(const struct fault *fault, const struct fault_place *place);
-/* Operations of a round, in each thread. */
+/* Operations of a round, in each thread; and those in front that are not kept. */
 unsigned fault_ops(const struct fault *fault, const struct options *options);
+unsigned fault_warmup(const struct fault *fault);
 
 /* Adds all of them, as far as --only leaves them. */
 void fault_list(struct plan *plan, const struct fault_place *place);

@@ -54,6 +54,11 @@ unsigned fault_ops(const struct fault *fault, const struct options *options)
 	return is_batch(fault) ? 4 : 512;
 }
 
+unsigned fault_warmup(const struct fault *fault)
+{
+	return fault->size > FAULT_HUGE ? 1 : 4;
+}
+
 static void fill_params(const struct fault *fault, struct json_object *params)
 {
 	report_add_string(params, "access", fault->write ? "write" : "read");
@@ -130,16 +135,16 @@ static void add_of_size(struct list *list, size_t size)
 	add_threads(list, size);
 }
 
-/* Device DAX maps by its alignment, and has neither holes nor MAP_SYNC to lose. */
+/* Device DAX maps by its alignment, has neither holes nor MAP_SYNC to lose, and after a load lets
+ * stores through. */
 static void add_of_device(struct list *list, size_t align)
 {
-	struct fault fault = {.write = true, .backing = FAULT_DEVICE, .size = align, .threads = 1};
-
-	add(list, &fault);
-	fault.write = false;
-	add(list, &fault);
-	fault.mode = FAULT_MAP_POPULATE;
-	add(list, &fault);
+	for (enum fault_mode mode = FAULT_FIRST; mode <= FAULT_REFAULT; mode++) {
+		add_single(list, true, mode, FAULT_DEVICE, align);
+		add_single(list, false, mode, FAULT_DEVICE, align);
+	}
+	add_single(list, true, FAULT_POPULATE, FAULT_DEVICE, align);
+	add_single(list, false, FAULT_MAP_POPULATE, FAULT_DEVICE, align);
 }
 
 void fault_list(struct plan *plan, const struct fault_place *place)

@@ -160,13 +160,19 @@ bool fault_prepare(const struct fault *fault, const struct fault_place *place,
 		   struct record *record)
 {
 	size_t align = fault->size > FAULT_HUGE ? fault->size : FAULT_HUGE;
-	size_t size = (fault_ops(fault, options) + FAULT_WARMUP) * fault_step(fault, place);
+	size_t size = (fault_ops(fault, options) + fault_warmup(fault)) *
+		      fault_step(fault, place);
 
 	for (unsigned i = 0; i < fault->threads; i++)
 		parts[i] = (struct fault_part){.size = (size + align - 1) & ~(align - 1)};
 	/* For the whole process: a mapping that is made anew would forget advice against them. */
 	if (fault->size == FAULT_PAGE && prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)) {
 		record_refuse(record, "huge pages can't be switched off: %s", strerror(errno));
+		return false;
+	}
+	if (place->devdax && place->devdax_size < parts[0].size) {
+		record_refuse(record, "it takes %zu MiB, and %s has %zu; fewer --ops take less",
+			      parts[0].size >> 20, options->dir, place->devdax_size >> 20);
 		return false;
 	}
 	if (!open_parts(fault, place, options, parts, record))

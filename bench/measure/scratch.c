@@ -56,20 +56,31 @@ uint64_t scratch_space(const char *dir)
 	return stv.f_blocks ? (uint64_t)stv.f_bavail * stv.f_frsize : UINT64_MAX;
 }
 
-size_t scratch_devdax_align(const char *path)
+static size_t devdax_attribute(const char *path, const char *attribute)
 {
 	const char *name = strrchr(path, '/');
-	unsigned long align = 0;
+	unsigned long bytes = 0;
 	char sysfs[128];
 	FILE *file;
 
-	snprintf(sysfs, sizeof(sysfs), "/sys/bus/dax/devices/%.64s/align", name ? name + 1 : path);
+	snprintf(sysfs, sizeof(sysfs), "/sys/bus/dax/devices/%.64s/%s", name ? name + 1 : path,
+		 attribute);
 	file = fopen(sysfs, "re");
-	if (file && fscanf(file, "%lu", &align) != 1)
-		align = 0;
+	if (file && fscanf(file, "%lu", &bytes) != 1)
+		bytes = 0;
 	if (file)
 		fclose(file);
-	return align;
+	return bytes;
+}
+
+size_t scratch_devdax_align(const char *path)
+{
+	return devdax_attribute(path, "align");
+}
+
+size_t scratch_devdax_size(const char *path)
+{
+	return devdax_attribute(path, "size");
 }
 
 int scratch_write(int fd, size_t at, size_t size)

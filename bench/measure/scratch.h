@@ -18,6 +18,8 @@ uint64_t scratch_space(const char *dir);
 
 /* Of device DAX: what it maps at once, in bytes; 0: not known. */
 size_t scratch_devdax_align(const char *path);
+/* All of it, in bytes; 0: not known. */
+size_t scratch_devdax_size(const char *path);
 
 /* Writes @size bytes of zeros from @at on: 0, or an errno. */
 int scratch_write(int fd, size_t at, size_t size);
