@@ -210,8 +210,8 @@ static uint64_t count_faults(const struct work *work)
 	return faults;
 }
 
-/* Touches the two ends of each of 512 parts, which would be entries of the next smaller size.  False
- * after record_refuse(). */
+/* Touches the two ends of each of 512 parts, which would be entries of the next smaller size.
+ * False after record_refuse(). */
 static bool check_rest(const struct work *work, struct record *record)
 {
 	unsigned all = work->ops * work->fault->threads;
