@@ -23,6 +23,7 @@ struct options {
 	bool require_dax;
 	const char *beside;	/* a folder that takes turns with dir; NULL: none */
 	const char *beside_json;
+	bool umount;		/* of truncate: umount too */
 	double threshold;	/* of compare, in per cent */
 	bool markdown;
 	const char *output;	/* of plot; NULL: standard output */

@@ -13,7 +13,7 @@
 #include "ranks.h"
 
 enum { OPT_OPS = 256, OPT_RAW, OPT_THRESHOLD, OPT_MARKDOWN, OPT_OUTPUT, OPT_AGAINST,
-       OPT_REQUIRE_DAX, OPT_BESIDE, OPT_BESIDE_JSON, OPT_LIST };
+       OPT_REQUIRE_DAX, OPT_BESIDE, OPT_BESIDE_JSON, OPT_LIST, OPT_UMOUNT };
 
 static const struct argp_option option_list[] = {
 	{"dir", 'd', "DIR", 0, "Measure in DIR, or on a device of device DAX (default /dev/shm)",
@@ -32,6 +32,9 @@ static const struct argp_option option_list[] = {
 	{"beside", OPT_BESIDE, "DIR", 0, "Measure the same in DIR, by turns, and compare", 0},
 	{"beside-json", OPT_BESIDE_JSON, "FILE", 0, "Write that one's result as JSON", 0},
 	{"raw", OPT_RAW, NULL, 0, "Keep each value in the JSON", 0},
+	{"umount", OPT_UMOUNT, NULL, 0, "truncate: umount as well, for which the file system "
+	 "mounted on DIR is unmounted and mounted again each time; as root, and nobody else may use "
+	 "it", 0},
 
 	{NULL, 0, NULL, 0, "compare:", 2},
 	{"threshold", OPT_THRESHOLD, "PERCENT", 0, "What is less does not matter (default 5)", 0},
@@ -117,6 +120,9 @@ static error_t parse_of_latencies(int key, char *arg, struct options *options,
 		return 0;
 	case OPT_RAW:
 		options->raw = true;
+		return 0;
+	case OPT_UMOUNT:
+		options->umount = true;
 		return 0;
 	case OPT_MARKDOWN:
 		options->markdown = true;
@@ -242,6 +248,8 @@ static void check_options(const struct verb *verb, const struct options *options
 	if (of_latencies && !verb->latencies)
 		misused("--list, --ops, --require-dax, --beside and --raw are of latencies, not of "
 			"'%s'", verb->name);
+	if (options->umount && strcmp(verb->name, "truncate"))
+		misused("--umount is of truncate, not of '%s'", verb->name);
 	if (options->beside_json && !options->beside)
 		misused("--beside-json needs --beside");
 	/* Each round is kept, and drawn from 2000 times. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * daxbench truncate: what truncate, the modes of fallocate and unlink take, each time of a new
- * file.
+ * file; and umount (truncate_umount.c).
  *
  * With pins, a pipe holds pages of another part of the file, and lets them go after a known time.
  * On DAX the call waits for that.  "whole" is all of the call; "wake" is what it takes from the
@@ -93,12 +93,16 @@ static bool measure_one(const struct reclaim *reclaim, const char *dir, struct r
 	bool ok, waited = false;
 
 	ok = reclaim_open(reclaim, dir, &file, record);
-	if (ok) {
+	if (ok && reclaim->call == RECLAIM_UMOUNT) {
+		ok = reclaim_umount(dir, record, &noise, &ticks);
+	} else if (ok) {
 		noise_begin(&noise);
 		ok = time_call(reclaim, &file, record, &ticks, &waited);
 		noise_end(&noise);
 	}
 	reclaim_close(reclaim, &file);
+	if (reclaim->call == RECLAIM_UMOUNT)
+		reclaim_remove(dir, getpid());
 	if (!ok || !keep)
 		return ok;
 	noise_add(&record->noise, &noise);
@@ -149,22 +153,36 @@ static void conclude(const struct plan *plan, const struct cell *cell, struct se
 		series->note = strdup("it does not wait for pages that are held");
 }
 
-/* A process that was killed may have left its file. */
+static bool has_umount(const struct plan *plan)
+{
+	for (unsigned i = 0; i < plan->count; i++) {
+		const struct reclaim *reclaim = plan->cells[i].what;
+
+		if (reclaim->call == RECLAIM_UMOUNT)
+			return true;
+	}
+	return false;
+}
+
+/* A process that was killed may have left its files, or no file system. */
 static void clean(const struct plan *plan, int child)
 {
-	char *path;
-
-	if (asprintf(&path, "%s/daxbench.%d.truncate", plan->options->dir, child) < 0)
-		die("out of memory");
-	unlink(path);
-	free(path);
+	if (has_umount(plan))
+		reclaim_umount_clean(plan->options->dir);
+	reclaim_remove(plan->options->dir, child);
 }
 
 int bench_truncate(const struct options *options)
 {
 	struct plan plan = {.verb = "truncate", .options = options, .measure = measure,
 			    .conclude = conclude, .clean = clean};
+	int status;
 
 	reclaim_list(&plan);
-	return rounds_report(&plan);
+	if (!has_umount(&plan))
+		return rounds_report(&plan);
+	reclaim_umount_begin(options);
+	status = rounds_report(&plan);
+	reclaim_umount_end();
+	return status;
 }

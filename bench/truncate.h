@@ -2,7 +2,7 @@
 /*
  * daxbench truncate: what it takes to take space from a file, or to give it more.
  * truncate_cells.c has the list, truncate_file.c makes the file and who maps it, hold.c holds
- * pages, truncate.c does it and looks at the time.
+ * pages, truncate.c does it and looks at the time; truncate_umount.c does so of umount.
  */
 #ifndef TRUNCATE_H
 #define TRUNCATE_H
@@ -21,6 +21,7 @@
 #define RECLAIM_TAIL	    ((size_t)2 << 20)	/* behind what is taken out of the middle */
 #define RECLAIM_MAPPERS_MAX 64u
 #define RECLAIM_HOLD_MS	    5u
+#define RECLAIM_FILES_MAX   128u	/* of umount */
 
 enum reclaim_call {
 	RECLAIM_TRUNCATE,		/* ftruncate() to what is in front */
@@ -30,6 +31,7 @@ enum reclaim_call {
 	RECLAIM_GROW,			/* ftruncate() to more */
 	RECLAIM_ALLOCATE,		/* fallocate() behind the end */
 	RECLAIM_UNLINK,			/* of a file that nobody else has: its space goes at once */
+	RECLAIM_UMOUNT,			/* of the file system, with files that nobody has open */
 };
 
 enum reclaim_state {
@@ -41,13 +43,14 @@ enum reclaim_state {
 /* What is measured. */
 struct reclaim {
 	enum reclaim_call call;
-	size_t size;			/* bytes that are taken or given */
+	size_t size;			/* bytes that are taken or given; of each file */
 	enum reclaim_state state;
 	unsigned extents;		/* 1: all in one piece; else as many pieces of 4 KiB */
 	unsigned mappings;		/* of this process */
 	unsigned processes;		/* others that have it mapped as well */
 	unsigned pins;			/* pages in front that a pipe holds for RECLAIM_HOLD_MS */
 	bool wake;			/* only what comes after they were let go */
+	unsigned files;			/* of umount; else 1 */
 };
 
 /* Adds all of them, as far as --only leaves them. */
@@ -61,7 +64,8 @@ size_t reclaim_file_size(const struct reclaim *reclaim);
 /* The file of one operation, and who maps it. */
 struct reclaim_file {
 	int fd;
-	char *path;			/* of unlink alone */
+	unsigned named;			/* files of unlink and umount: nobody has them open or mapped */
+	char *path;			/* of the last of these */
 	char *mappings[RECLAIM_MAPPERS_MAX];
 	unsigned mapping_count;
 	int go_home;			/* the others wait for its end */
@@ -74,6 +78,20 @@ struct reclaim_file {
 bool reclaim_open(const struct reclaim *reclaim, const char *dir, struct reclaim_file *file,
 		  struct record *record);
 void reclaim_close(const struct reclaim *reclaim, struct reclaim_file *file);
+/* The @nth file that has a name, of process @pid; to be freed. */
+char *reclaim_path(const char *dir, int pid, unsigned nth);
+/* Removes what files with names there are of process @pid. */
+void reclaim_remove(const char *dir, int pid);
+
+/* truncate_umount.c.  Before anything is measured, with --umount: unmounts each folder of the
+ * options and mounts it again; dies if that can't be. */
+void reclaim_umount_begin(const struct options *options);
+/* With the files there: what umount(2) takes, in @ticks; the file system is mounted again when it
+ * returns, and no signal ends the process before.  False after record_refuse(). */
+bool reclaim_umount(const char *dir, struct record *record, struct noise *noise, uint64_t *ticks);
+/* In the parent: mounts again what a process left unmounted that was killed. */
+void reclaim_umount_clean(const char *dir);
+void reclaim_umount_end(void);
 
 /* hold.c: pages that a pipe holds, and a thread that lets them go. */
 struct hold {

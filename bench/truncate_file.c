@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -156,14 +157,39 @@ static int map_elsewhere(const struct reclaim *reclaim, struct reclaim_file *fil
 	return err;
 }
 
-/* A file that is unlinked later needs a name; nobody else has it open or mapped then. */
+static bool has_name(const struct reclaim *reclaim)
+{
+	return reclaim->call == RECLAIM_UNLINK || reclaim->call == RECLAIM_UMOUNT;
+}
+
+char *reclaim_path(const char *dir, int pid, unsigned nth)
+{
+	char *path;
+
+	if (asprintf(&path, "%s/daxbench.%d.truncate.%u", dir, pid, nth) < 0)
+		die("out of memory");
+	return path;
+}
+
+void reclaim_remove(const char *dir, int pid)
+{
+	for (unsigned i = 0; i < RECLAIM_FILES_MAX; i++) {
+		char *path = reclaim_path(dir, pid, i);
+
+		unlink(path);
+		free(path);
+	}
+}
+
+/* 0 or an errno. */
 static int open_file(const struct reclaim *reclaim, const char *dir, struct reclaim_file *file)
 {
-	if (reclaim->call != RECLAIM_UNLINK) {
+	if (!has_name(reclaim)) {
 		file->fd = scratch_open(dir);
 		return file->fd < 0 ? errno : 0;
 	}
-	file->path = temporary_path(dir, "truncate");
+	free(file->path);
+	file->path = reclaim_path(dir, getpid(), file->named++);
 	file->fd = open(file->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	return file->fd < 0 ? errno : 0;
 }
@@ -174,13 +200,11 @@ static void unmap_here(const struct reclaim *reclaim, struct reclaim_file *file)
 		munmap(file->mappings[--file->mapping_count], reclaim_file_size(reclaim));
 }
 
-bool reclaim_open(const struct reclaim *reclaim, const char *dir, struct reclaim_file *file,
-		  struct record *record)
+/* 0 or an errno. */
+static int make_file(const struct reclaim *reclaim, const char *dir, struct reclaim_file *file)
 {
-	int err;
+	int err = open_file(reclaim, dir, file);
 
-	*file = (struct reclaim_file){.go_home = -1};
-	err = open_file(reclaim, dir, file);
 	if (!err)
 		err = fill(reclaim, file->fd);
 	/* The journal's work of making it is no part of what is measured. */
@@ -192,11 +216,22 @@ bool reclaim_open(const struct reclaim *reclaim, const char *dir, struct reclaim
 		err = map_here(reclaim, file);
 	if (!err)
 		err = map_elsewhere(reclaim, file);
-	if (!err && reclaim->call == RECLAIM_UNLINK) {
+	if (!err && has_name(reclaim)) {
 		unmap_here(reclaim, file);
 		close(file->fd);
 		file->fd = -1;
 	}
+	return err;
+}
+
+bool reclaim_open(const struct reclaim *reclaim, const char *dir, struct reclaim_file *file,
+		  struct record *record)
+{
+	int err = 0;
+
+	*file = (struct reclaim_file){.fd = -1, .go_home = -1};
+	for (unsigned i = 0; i < reclaim->files && !err; i++)
+		err = make_file(reclaim, dir, file);
 	if (err)
 		record_refuse(record, "a file of %zu MiB can't be prepared in %s: %s",
 			      reclaim_file_size(reclaim) >> 20, dir, strerror(err));

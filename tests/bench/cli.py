@@ -148,6 +148,22 @@ class Results(Case):
         self.run_it("truncate", "--only", "unlink/*k/*", "--rounds", 1, "--ops", 2)
         self.assertEqual(os.listdir(self.dir), [])
 
+    def test_umount_is_refused(self):
+        """Before anything is measured or unmounted."""
+        def fails(words, folder, *args):
+            done = self.run_it("truncate", "--umount", "--dir", folder, *args, expect=74)
+            self.assertIn(words, done.stderr)
+            self.assertEqual(done.stdout, "")
+
+        fails("is no mount point; the file system is mounted on /", self.dir)
+        fails("No such file", self.dir / "none")
+        # Not to be unmounted anywhere, by nobody; and what is in memory would be gone.
+        fails("is no block device", "/proc")
+
+    def test_umount_is_only_on_demand(self):
+        done = self.run_it("truncate", "--only", "umount/*", expect=74)
+        self.assertIn("leaves nothing to measure", done.stderr)
+
     def test_huge_is_never_small_in_disguise(self):
         """Where there are no huge pages, no figure is shown, and the doctor says why."""
         path = self.dir / "a.json"
