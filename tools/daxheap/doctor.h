@@ -85,10 +85,16 @@ struct doctor_huge {
 	bool thp_disabled;		/* by prctl, for this process and its parents */
 	bool congruent;			/* mmap() by itself chose a congruent address */
 	const char *how;		/* what told: "PAGEMAP_SCAN" */
+	uint64_t step;			/* bytes of a range */
 	uint64_t ranges, looked_at;
 	uint64_t counts[DOCTOR_RANGE_KINDS];
 	uint64_t first_at[DOCTOR_RANGE_KINDS];	/* offset in the file */
 };
+
+static inline const char *doctor_step_name(const struct doctor_huge *huge)
+{
+	return huge->step > DOCTOR_HUGE ? "1 GiB" : "2 MiB";
+}
 
 /* Of how many ranges it is known what they get: not of those without content. */
 static inline uint64_t doctor_known_ranges(const struct doctor_huge *huge)
@@ -165,6 +171,8 @@ void doctor_try_all(struct doctor *doctor);
  * *@by_scan: whether PAGEMAP_SCAN told it, or is to be tried; without it, by whether all of its
  * pages are there, so this must be asked before others of them are touched. */
 int doctor_is_huge(int pagemap, const void *at, bool *by_scan);
+/* The same of @size bytes, more than 2 MiB, by whether their last page came with the first one. */
+bool doctor_is_one_entry(char *at, size_t size);
 
 /* Looks at the ranges of the open file into @huge.  @write: it may be written. */
 void doctor_try_huge(struct doctor *doctor, struct doctor_huge *huge, int fd, uint64_t size,

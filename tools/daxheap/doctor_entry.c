@@ -3,10 +3,14 @@
  * daxheap doctor: whether one entry of the page table maps 2 MiB.  PAGEMAP_SCAN says so.  Kernels
  * before 6.7 don't have it: there /proc/self/pagemap says whether all pages of the range came with
  * the one that was faulted in.
+ *
+ * To ask for an entry of 1 GiB would make the kernel split it: there the faults are counted.
  */
 #include <linux/fs.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "doctor.h"
@@ -26,6 +30,10 @@ struct pm_scan_arg {
 };
 
 #define PAGEMAP_SCAN _IOWR('f', 16, struct pm_scan_arg)
+#endif
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
 #endif
 
 /* 1, 0, or -1 where this kernel has no PAGEMAP_SCAN. */
@@ -73,4 +81,22 @@ int doctor_is_huge(int pagemap, const void *at, bool *by_scan)
 		return answer;
 	*by_scan = false;
 	return is_huge_by_pagemap(pagemap, at);
+}
+
+static long count_faults(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return usage.ru_minflt + usage.ru_majflt;
+}
+
+bool doctor_is_one_entry(char *at, size_t size)
+{
+	size_t page_size = (size_t)sysconf(_SC_PAGESIZE);
+	long before = count_faults();
+
+	/* Not by a load: see doctor_huge.c. */
+	return !madvise(at + size - page_size, page_size, MADV_POPULATE_READ) &&
+	       count_faults() == before;
 }

@@ -108,7 +108,8 @@ static enum doctor_range look_at_range(struct look *look, uint64_t at)
 	if (madvise(look->window, look->doctor->page_size,
 		    look->write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ))
 		return DOCTOR_RANGE_FAILED;
-	if (doctor_is_huge(look->pagemap, look->window, &look->by_scan) > 0)
+	if (look->step > DOCTOR_HUGE ? doctor_is_one_entry(look->window, look->step) :
+				       doctor_is_huge(look->pagemap, look->window, &look->by_scan) > 0)
 		return DOCTOR_RANGE_HUGE;
 	return place == DOCTOR_RANGE_UNWRITTEN ? DOCTOR_RANGE_SMALL : place;
 }
@@ -144,7 +145,7 @@ void doctor_try_huge(struct doctor *doctor, struct doctor_huge *huge, int fd, ui
 
 	if (doctor->kind == DOCTOR_DEVDAX && doctor->pmem.align > DOCTOR_HUGE)
 		look.step = doctor->pmem.align;
-	*huge = (struct doctor_huge){.ranges = size / look.step};
+	*huge = (struct doctor_huge){.step = look.step, .ranges = size / look.step};
 	huge->thp_disabled = prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) > 0;
 	huge->congruent = chooses_congruent(fd, look.step);
 	look.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -164,6 +165,7 @@ void doctor_try_huge(struct doctor *doctor, struct doctor_huge *huge, int fd, ui
 		if (!huge->counts[got]++)
 			huge->first_at[got] = at;
 	}
-	huge->how = look.by_scan ? "PAGEMAP_SCAN" : "/proc/self/pagemap";
+	huge->how = look.step > DOCTOR_HUGE ? "by counting faults" :
+		    look.by_scan ? "PAGEMAP_SCAN" : "/proc/self/pagemap";
 	close(look.pagemap);
 }

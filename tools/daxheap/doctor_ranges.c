@@ -104,10 +104,10 @@ void judge_huge(const struct doctor *doctor, struct doctor_verdict *verdict)
 			"there is no file system to try them on" :
 			"they could not be tried; what is in the way is told below");
 	} else {
-		because(verdict, "%s%" PRIu64 " of %" PRIu64 " ranges of 2 MiB of %s are mapped by "
-			"one entry of the page table (%s)", !own && doctor->kind == DOCTOR_FILE ?
+		because(verdict, "%s%" PRIu64 " of %" PRIu64 " ranges of %s of %s are mapped by one "
+			"entry of the page table (%s)", !own && doctor->kind == DOCTOR_FILE ?
 			"the file has no range with content yet; " : "", count, known,
-			tried_on(doctor, !own), huge->how);
+			doctor_step_name(huge), tried_on(doctor, !own), huge->how);
 		if (count == known) {
 			verdict->answer = DOCTOR_YES;
 		} else {

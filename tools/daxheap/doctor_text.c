@@ -157,8 +157,8 @@ static void print_ranges(const struct doctor_huge *huge, const char *of)
 
 	if (!huge->looked_at)
 		return;
-	printf("\nRanges of 2 MiB of %s, %" PRIu64 " of %" PRIu64 " looked at:\n", of,
-	       huge->looked_at, huge->ranges);
+	printf("\nRanges of %s of %s, %" PRIu64 " of %" PRIu64 " looked at:\n",
+	       doctor_step_name(huge), of, huge->looked_at, huge->ranges);
 	table = cli_table_new(headings);
 	for (unsigned i = 0; i < DOCTOR_RANGE_KINDS; i++)
 		if (huge->counts[i])
