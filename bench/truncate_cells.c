@@ -17,6 +17,8 @@ unsigned reclaim_ops(const struct reclaim *reclaim, const struct options *option
 		return options->ops;
 	if (reclaim->size * reclaim->files > 8 * MIB)
 		return 2;
+	if (reclaim->call == RECLAIM_UMOUNT)
+		return 4;
 	return reclaim->size > 64 * KIB || reclaim->processes ? 6 : 24;
 }
 
