@@ -179,7 +179,7 @@ int bench_truncate(const struct options *options)
 	int status;
 
 	reclaim_list(&plan);
-	if (!has_umount(&plan))
+	if (!has_umount(&plan) || options->list)
 		return rounds_report(&plan);
 	reclaim_umount_begin(options);
 	status = rounds_report(&plan);

@@ -162,7 +162,7 @@ class Results(Case):
 
     def test_umount_is_only_on_demand(self):
         done = self.run_it("truncate", "--only", "umount/*", expect=74)
-        self.assertIn("leaves nothing to measure", done.stderr)
+        self.assertIn("leaves nothing of 'truncate' to measure", done.stderr)
 
     def test_huge_is_never_small_in_disguise(self):
         """Where there are no huge pages, no figure is shown, and the doctor says why."""
