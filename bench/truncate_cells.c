@@ -29,7 +29,6 @@ static void fill_params(const struct reclaim *reclaim, struct json_object *param
 {
 	report_add_string(params, "call", call_names[reclaim->call]);
 	report_add_string(params, "state", state_names[reclaim->state]);
-	report_add_string(params, "part", reclaim->wake ? "wake" : "whole");
 	json_object_object_add(params, "size", json_object_new_uint64(reclaim->size * reclaim->files));
 	json_object_object_add(params, "extents", json_object_new_uint64(reclaim->extents));
 	json_object_object_add(params, "mappings", json_object_new_uint64(reclaim->mappings));
@@ -37,8 +36,10 @@ static void fill_params(const struct reclaim *reclaim, struct json_object *param
 	json_object_object_add(params, "pins", json_object_new_uint64(reclaim->pins));
 	if (reclaim->call == RECLAIM_UMOUNT)
 		json_object_object_add(params, "files", json_object_new_uint64(reclaim->files));
-	if (reclaim->pins)
-		json_object_object_add(params, "hold_ms", json_object_new_int(RECLAIM_HOLD_MS));
+	if (!reclaim->pins)
+		return;
+	report_add_string(params, "part", reclaim->wake ? "wake" : "whole");
+	json_object_object_add(params, "hold_ms", json_object_new_int(RECLAIM_HOLD_MS));
 }
 
 /* At the end of a name: what is varied, if it is. */

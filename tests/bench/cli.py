@@ -395,7 +395,7 @@ class Pictures(Case):
         path = self.dir / "a.json"
         self.run_it("pin", "--only", "vmsplice-*/*-4k/*", *QUICK, "--json", path)
         _, svg = self.draw(path, "--against", "pages")
-        for name in ("daxbench pin, per page", "pin file", "unpin anonymous", "256"):
+        for name in ("daxbench pin, per page: vmsplice, 4k", "pin file", "unpin anonymous", "256"):
             self.assertIn(">%s<" % name, svg)
 
     def test_several_results_are_told_apart(self):
