@@ -142,14 +142,16 @@ static bool run_cell(const struct plan *plan, const struct cell *cell, struct re
 		interrupted = 1;
 	if (interrupted)
 		return false;
-	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM) {
 		record_refuse(record, "a round did not end within %u s: it hangs", LIMIT_S);
-	else if (WIFSIGNALED(status))
+		record->hopeless = true;
+	} else if (WIFSIGNALED(status)) {
 		record_refuse(record, "the process that measured it died: %s",
 			      strsignal(WTERMSIG(status)));
-	else if (WEXITSTATUS(status))
+	} else if (WEXITSTATUS(status)) {
 		/* The others may be fine, and those before it were. */
 		record_refuse(record, "the process that measured it gave up, and said why");
+	}
 	return true;
 }
 
@@ -158,6 +160,8 @@ static bool run_cell(const struct plan *plan, const struct cell *cell, struct re
 /* A cell's, while rounds go on. */
 struct tally {
 	uint64_t figures[ROUNDS_FIGURES];
+	unsigned refused;		/* rounds */
+	char *why;			/* the first of them was */
 	bool not_huge;
 };
 
@@ -209,6 +213,29 @@ static void keep_round(const struct plan *plan, struct series *series, struct ta
 	keep_text(&series->note, record->note);
 	if (plan->options->raw)
 		keep_raw(series, record);
+}
+
+/* One bad round is worth a note; more than there are good ones, and nothing is shown. */
+static void refuse_round(struct series *series, struct tally *tally, const struct record *record)
+{
+	tally->refused++;
+	tally->not_huge |= record->not_huge;
+	keep_text(&tally->why, record->refused);
+	if (record->hopeless || tally->refused > series->round_count)
+		keep_text(&series->refused, record->hopeless ? record->refused : tally->why);
+}
+
+static void note_refused(struct series *series, const struct tally *tally)
+{
+	char *before = series->note;
+
+	if (!tally->refused || series->refused)
+		return;
+	if (asprintf(&series->note, "%s%s%u of %u rounds have no figures: %s", before ? before : "",
+		     before ? "; " : "", tally->refused, tally->refused + series->round_count,
+		     tally->why) < 0)
+		die("out of memory");
+	free(before);
 }
 
 /* --- all rounds --- */
@@ -270,9 +297,9 @@ static void do_cell(struct side *side, unsigned nth, unsigned round, struct reco
 
 	if (series->refused || interrupted || !run_cell(&side->plan, &side->plan.cells[nth], record))
 		return;
-	keep_text(&series->refused, record->refused);
-	side->tallies[nth].not_huge |= record->not_huge;
-	if (round && !series->refused)
+	if (record->refused[0])
+		refuse_round(series, &side->tallies[nth], record);
+	else if (round)
 		keep_round(&side->plan, series, &side->tallies[nth], record);
 }
 
@@ -333,6 +360,8 @@ static void close_side(struct side *side)
 		if (plan->conclude)
 			plan->conclude(plan, &plan->cells[i], series, side->tallies[i].figures,
 				       side->tallies[i].not_huge);
+		note_refused(series, &side->tallies[i]);
+		free(side->tallies[i].why);
 		series_conclude(series);
 	}
 	free(side->tallies);

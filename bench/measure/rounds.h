@@ -18,6 +18,7 @@
 struct record {
 	char refused[512];		/* not empty: why it can't be measured */
 	bool not_huge;			/* that reason is for the doctor to explain */
+	bool hopeless;			/* not to be tried again */
 	char note[256];
 	struct noise noise;
 	uint64_t figures[ROUNDS_FIGURES];

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "agreement.h"
@@ -13,6 +14,7 @@
 #include "compare.h"
 #include "facts.h"
 #include "result.h"
+#include "rounds.h"
 
 #define VALUES 20000u
 
@@ -591,4 +593,67 @@ Test(measure, agreement)
 		     AGREEMENT_WITHIN);
 	cr_assert_eq(agreement_with(series_around(1000, 2, 1, 7), 0, &quotient), AGREEMENT_WIDE);
 	cr_assert_eq(agreement_with(refused, 0, &quotient), AGREEMENT_UNKNOWN);
+}
+
+/* --- rounds --- */
+
+/* The first time, which is the warm-up, is number 0. */
+struct flaky {
+	unsigned *times;		/* in shared memory: each time is another process */
+	unsigned bad_from, bad_to;
+};
+
+static void measure_flaky(const struct plan *plan, const struct cell *cell, struct record *record)
+{
+	const struct flaky *flaky = cell->what;
+	unsigned now = (*flaky->times)++;
+
+	(void)plan;
+	if (now >= flaky->bad_from && now < flaky->bad_to) {
+		record_refuse(record, "bad moon");
+		return;
+	}
+	for (unsigned i = 0; i < cell->room; i++)
+		record->ticks[record->count++] = 1000;
+}
+
+static struct result run_flaky(unsigned bad_from, unsigned bad_to)
+{
+	const struct options options = {.dir = "/", .rounds = 9};
+	const char *const dirs[] = {"/"};
+	struct plan plan = {.verb = "test", .options = &options, .measure = measure_flaky};
+	struct flaky flaky = {mmap(NULL, sizeof(unsigned), PROT_READ | PROT_WRITE,
+				   MAP_SHARED | MAP_ANONYMOUS, -1, 0), bad_from, bad_to};
+	struct result result;
+
+	plan_add(&plan, &flaky, sizeof(flaky), "flaky")->room = 3;
+	rounds_run(&plan, dirs, 1, &result);
+	plan_free(&plan);
+	munmap(flaky.times, sizeof(unsigned));
+	return result;
+}
+
+Test(measure, one_bad_round_costs_no_others)
+{
+	struct result result = run_flaky(4, 5);
+	const struct series *series = &result.series[0];
+
+	cr_assert_null(series->refused, "%s", series->refused);
+	cr_expect_eq(series->round_count, 8);
+	cr_expect_eq(series->all.count, 8 * 3);
+	cr_assert_not_null(series->note);
+	cr_expect_str_eq(series->note, "1 of 9 rounds have no figures: bad moon");
+	result_free(&result);
+}
+
+Test(measure, what_is_bad_more_often_than_not_has_no_figures)
+{
+	struct result result = run_flaky(4, 100);
+
+	cr_assert_not_null(result.series[0].refused);
+	cr_expect_str_eq(result.series[0].refused, "bad moon");
+	result_free(&result);
+	result = run_flaky(0, 1);
+	cr_assert_not_null(result.series[0].refused, "the warm-up was refused");
+	result_free(&result);
 }
